@@ -1,0 +1,44 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""RNN encoder-decoder with Luong attention for Hugging Face `transformers`.
+
+Importing the package registers the model with the library's Auto classes and gives back `pipeline("translation")`.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "RnnAttnConfig": ".model.configuration_rnn_attn",
+    "RnnAttnForConditionalGeneration": ".model.modeling_rnn_attn",
+    "RnnAttnModel": ".model.modeling_rnn_attn",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name], __name__), name)
+
+
+def register():
+    """Registers configuration, models and tokenizer with the Auto classes. A second call changes nothing."""
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+
+    from .model.configuration_rnn_attn import RnnAttnConfig
+    from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
+
+    AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
+    AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
+    AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)
+
+
+# `hf-rnn-attn --help` answers without waiting for torch; the commands that need the models call `register` themselves
+if Path(sys.argv[0]).name != "hf-rnn-attn":
+    register()

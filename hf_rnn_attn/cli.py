@@ -1,0 +1,279 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | demo`.
+
+This file reads arguments and prints results; the work is done by the rest of the package. Everything slow to import is
+imported by the command that needs it, so that `--help` answers at once.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+
+PROGRAM = "hf-rnn-attn"
+# batches that `translate` reads before it sorts them by length
+BATCHES_PER_CHUNK = 64
+# words of the source; the last group is open
+LENGTH_EDGES = (8, 12, 16, 20)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv (`Sequence[str]`, *optional*):
+            The arguments, without the name of the program. Defaults to those of the process.
+
+    Returns:
+        `int`: the exit status; 2 for a mistake of the user, after one line on stderr that explains it.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `command` of its result is the function to call with that result."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="RNN encoder-decoders with attention for transformers.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for add_command in (_add_train, _add_evaluate, _add_translate, _add_attention, _add_average, _add_demo):
+        add_command(commands)
+    return parser
+
+
+def _add_train(commands):
+    parser = commands.add_parser("train", help="train or fine-tune a model as a recipe says")
+    parser.add_argument("recipe", help="YAML file; scripts/ holds examples")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one key of the recipe; repeatable",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint in training.output_dir"
+    )
+    parser.set_defaults(command=_train)
+
+
+def _train(arguments):
+    import hf_rnn_attn
+
+    from .recipe import load_recipe
+    from .training import train
+
+    hf_rnn_attn.register()
+    overrides = arguments.set + (["training.resume_from_checkpoint=true"] if arguments.resume else [])
+    train(load_recipe(arguments.recipe, overrides))
+
+
+def _add_evaluate(commands):
+    parser = commands.add_parser("evaluate", help="score a checkpoint on parallel text")
+    _add_model_options(parser)
+    parser.add_argument(
+        "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet), or source file and target file"
+    )
+    parser.add_argument(
+        "--metrics", nargs="+", default=["sacrebleu", "chrf"], metavar="NAME", help="default: sacrebleu chrf"
+    )
+    parser.add_argument("--lowercase", action="store_true", help="lowercase translations and references")
+    parser.add_argument(
+        "--by-length",
+        nargs="*",
+        type=int,
+        metavar="WORDS",
+        help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
+    )
+    parser.add_argument("--source-column", help="name of the source column of a file of pairs")
+    parser.add_argument("--target-column", help="name of the target column of a file of pairs")
+    parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(arguments):
+    from .evaluation import load_metric
+    from .training import score_texts
+
+    metrics = {name: load_metric(name, lowercase=arguments.lowercase) for name in arguments.metrics}
+    pairs = _read_evaluation_pairs(arguments)
+    translations = translate_lines(_load_translator(arguments), pairs["source"], arguments.batch_size)
+    edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
+    scores = score_texts(pairs["source"], translations, pairs["target"], metrics, edges)
+    text = json.dumps(scores, indent=2, ensure_ascii=False)
+    print(text)
+    if arguments.output:
+        Path(arguments.output).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_evaluation_pairs(arguments):
+    from .data import read_pairs
+
+    if len(arguments.data) > 2:
+        raise ValueError(
+            f"expected one file of pairs, or a source file and a target file; got {len(arguments.data)} files"
+        )
+    aligned = len(arguments.data) == 2
+    data = dict(zip(("source", "target"), arguments.data, strict=True)) if aligned else arguments.data[0]
+    return read_pairs(data, source_column=arguments.source_column, target_column=arguments.target_column)
+
+
+def _add_translate(commands):
+    parser = commands.add_parser("translate", help="translate lines of text")
+    _add_model_options(parser)
+    parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
+    parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
+    parser.set_defaults(command=_translate)
+
+
+def _translate(arguments):
+    translator = _load_translator(arguments)
+    with contextlib.ExitStack() as stack:
+        source = _open_text(arguments.input, "r", sys.stdin, stack)
+        target = _open_text(arguments.output, "w", sys.stdout, stack)
+        for lines in _chunks((line.rstrip("\r\n") for line in source), arguments.batch_size * BATCHES_PER_CHUNK):
+            for translation in translate_lines(translator, lines, arguments.batch_size):
+                target.write(translation + "\n")
+            target.flush()
+
+
+def _add_attention(commands):
+    parser = commands.add_parser("attention", help="draw what the model looks at while it translates a sentence")
+    _add_model_options(parser)
+    parser.add_argument("text", help="the sentence")
+    parser.add_argument(
+        "-o", "--output", required=True, help="file to write: .html for a page, else a picture (.png, .svg, .pdf)"
+    )
+    parser.set_defaults(command=_attention)
+
+
+def _attention(arguments):
+    from .visualization import attention_html, plot_attention
+
+    record = _load_translator(arguments)(arguments.text, output_attentions=True)[0]
+    title = f"{arguments.text} → {record['translation_text']}"
+    picture = (record["attention"], record["source_tokens"], record["target_tokens"])
+    if Path(arguments.output).suffix == ".html":
+        Path(arguments.output).write_text(attention_html(*picture, title=title), encoding="utf-8")
+    else:
+        plot_attention(*picture, title=title).savefig(arguments.output)
+    print(record["translation_text"])
+    print(arguments.output)
+
+
+def _add_average(commands):
+    parser = commands.add_parser("average", help="write the mean of several checkpoints")
+    parser.add_argument(
+        "checkpoints", nargs="+", help="checkpoint folders; with --count, the output folder of one training run"
+    )
+    parser.add_argument("-o", "--output", required=True, help="folder to write")
+    parser.add_argument(
+        "--count", type=int, help="take this many checkpoints of the run: the last, or the best by --metric"
+    )
+    parser.add_argument("--metric", help="metric of the run's evaluations, such as loss")
+    parser.add_argument(
+        "--lower-is-better", action="store_true", help="for an error rate; losses are known to be lower"
+    )
+    parser.set_defaults(command=_average)
+
+
+def _average(arguments):
+    from .training import average_checkpoints, select_checkpoints
+
+    paths = arguments.checkpoints
+    if arguments.count is None and (arguments.metric or arguments.lower_is_better):
+        raise ValueError("--metric and --lower-is-better choose among the checkpoints of a run; add --count")
+    if arguments.count is not None:
+        if len(paths) != 1:
+            raise ValueError(f"--count chooses among the checkpoints of one run; expected one folder, got {len(paths)}")
+        paths = select_checkpoints(
+            paths[0],
+            arguments.count,
+            metric=arguments.metric,
+            greater_is_better=False if arguments.lower_is_better else None,
+        )
+    average_checkpoints(paths, arguments.output)
+    for path in paths:
+        print(path)
+    print(f"mean written to {arguments.output}")
+
+
+def _add_demo(commands):
+    parser = commands.add_parser("demo", help="train, evaluate and use a small model on dates; a few minutes on a CPU")
+    parser.add_argument("-o", "--output", default="runs/demo", help="folder to write (default: %(default)s)")
+    parser.set_defaults(command=_demo)
+
+
+def _demo(arguments):
+    from .demo import run_demo
+
+    run_demo(arguments.output)
+
+
+def _add_model_options(parser: argparse.ArgumentParser):
+    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
+    parser.add_argument("--batch-size", type=int, default=32, help="sentences at a time (default: %(default)s)")
+
+
+def _load_translator(arguments):
+    """A translation pipeline of the checkpoint, with the generation options of the command line."""
+    from transformers import pipeline
+
+    import hf_rnn_attn
+
+    hf_rnn_attn.register()
+    generation = {} if arguments.beams is None else {"num_beams": arguments.beams}
+    return pipeline("translation", model=arguments.model, **generation)
+
+
+def translate_lines(translator, lines: Sequence[str], batch_size: int) -> list[str]:
+    """Translates lines in batches of like length.
+
+    Args:
+        translator (`TranslationPipeline`):
+            What translates.
+        lines (`Sequence[str]`):
+            One sentence each. An empty line has an empty translation.
+        batch_size (`int`):
+            Sentences at a time.
+
+    Returns:
+        `list[str]`: one translation for each line, in the order of the lines.
+    """
+    from tqdm import tqdm
+
+    order = sorted((index for index, line in enumerate(lines) if line.strip()), key=lambda index: len(lines[index]))
+    translations = [""] * len(lines)
+    outputs = translator((lines[index] for index in order), batch_size=batch_size)
+    progress = tqdm(outputs, total=len(order), unit="line", desc="translating", disable=None)
+    for index, output in zip(order, progress, strict=True):
+        translations[index] = output[0]["translation_text"]
+    return translations
+
+
+def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    lines = iter(lines)
+    while chunk := list(itertools.islice(lines, size)):
+        yield chunk
+
+
+def _open_text(path: str | None, mode: str, standard, stack: contextlib.ExitStack):
+    """The file, or the standard stream; either in UTF-8 and with newlines as the only ends of lines."""
+    if path is not None:
+        return stack.enter_context(open(path, mode, encoding="utf-8", newline="\n"))
+    standard.reconfigure(encoding="utf-8", newline="\n")
+    return standard
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,573 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Parallel text: reading and checking pairs, turning them into token ids, and grouping them into batches.
+
+This file knows file formats, bad rows and lengths. It does not know any model, and of a tokenizer only how to call
+it. White space of every text (as `str.split` sees it: tabs, no-break and line-separator characters included) is
+stripped at both ends and squeezed to one space in between. Nothing else is changed: normalisation is the tokenizer's
+task.
+"""
+
+import contextlib
+import csv
+import gzip
+import json
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datasets import Dataset, Features, IterableDataset, List, Value, load_dataset
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerBase
+
+
+logger = logging.getLogger(__name__)
+
+ADVICE = "Mend it, name other columns (source_column, target_column), or leave such rows out with on_bad_rows='skip'."
+
+PAIR_FEATURES = Features({"source": Value("string"), "target": Value("string"), "place": Value("string")})
+ENCODED_FEATURES = Features(
+    {"input_ids": List(Value("int32")), "attention_mask": List(Value("int8")), "labels": List(Value("int32"))}
+)
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message names the file and the line, or the row of a data set."""
+
+
+class Row(NamedTuple):
+    """One row as it was read: `source` and `target` may still be anything, `problem` says why there are none."""
+
+    place: str
+    source: Any = None
+    target: Any = None
+    problem: str | None = None
+
+
+class Tally:
+    """Counts rows by the reason they were set aside, and remembers the first places of each reason."""
+
+    PLACES_SHOWN = 3
+
+    def __init__(self):
+        self.counts: dict[str, int] = {}
+        self.places: dict[str, list[str]] = {}
+
+    def add(self, reason: str, place: str):
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        places = self.places.setdefault(reason, [])
+        if len(places) < self.PLACES_SHOWN:
+            places.append(place)
+
+    def __str__(self) -> str:
+        parts = []
+        for reason, count in self.counts.items():
+            more = "; ..." if count > self.PLACES_SHOWN else ""
+            parts.append(f"{count} x {reason} ({'; '.join(self.places[reason])}{more})")
+        return ", ".join(parts)
+
+    def warn(self, action: str, total: int):
+        """Logs one warning if any row was counted; `total` is the number of rows seen."""
+        if self.counts:
+            logger.warning("%s %d of %d rows: %s", action, sum(self.counts.values()), total, self)
+
+
+def read_pairs(
+    data: str | Path | Mapping[str, Any] | list,
+    *,
+    source_column: str | None = None,
+    target_column: str | None = None,
+    file_format: Literal["tsv", "csv", "jsonl", "parquet"] | None = None,
+    streaming: bool = False,
+    on_bad_rows: Literal["error", "skip"] = "error",
+) -> Dataset | IterableDataset:
+    """
+    Reads parallel text and checks every row.
+
+    Args:
+        data (`str`, `Path`, `dict` or `list` of these):
+            What to read; a list is read in its order, as one corpus.
+
+            - a `.tsv`, `.csv`, `.jsonl` or `.parquet` file, also with `.gz` behind it, in UTF-8;
+            - `{"source": file, "target": file}`: two text files, plain or `.gz`, in which line n of one belongs to
+              line n of the other;
+            - the name of a data set on the Hub or a folder that `datasets.load_dataset` understands (its split
+              "train"), or a dict of that function's keyword arguments: `{"path": "user/name", "name": "de-en",
+              "split": "validation"}`.
+        source_column, target_column (`str`, *optional*):
+            Names of the columns, by default "source" and "target". Where a row has no such column but one named
+            "translation" that holds a dict, they are keys of that dict (`"de"`, `"en"`). A TSV file is read without a
+            header and by its first two columns unless one of the names is given.
+        file_format (`str`, *optional*):
+            Reads the files as this format whatever they are called.
+        streaming (`bool`):
+            Read while iterating, for what does not fit in memory. Bad rows are then reported in every pass. `shuffle`
+            the data set after `encode_pairs`, not before.
+        on_bad_rows (`str`):
+            "error" raises at the first bad row. "skip" leaves bad rows out and logs one warning at the end, with the
+            count by reason and the first places. A row is bad if a side is missing, empty, not text or not valid
+            UTF-8, or if the row cannot be parsed.
+
+    Returns:
+        `Dataset`, or `IterableDataset` with `streaming=True`: string columns "source", "target" and "place" ("a.tsv,
+        line 7"). Lines count from 1; rows of Parquet files and data sets from 0, as they are indexed.
+
+    Raises:
+        DataError: a bad row; two text files with different numbers of lines (always: there is no telling which lines
+            belong together); an unknown format or column; a corpus without a single usable row.
+        FileNotFoundError: a file does not exist.
+
+    Example:
+
+    ```python
+    >>> pairs = read_pairs({"source": "train.de", "target": "train.en.gz"}, on_bad_rows="skip")
+    >>> pairs = read_pairs("wmt14-sample.jsonl", source_column="de", target_column="en")
+    ```
+    """
+    if on_bad_rows not in ("error", "skip"):
+        raise ValueError(f"on_bad_rows must be 'error' or 'skip', got {on_bad_rows!r}")
+    # a tuple, because `from_generator` takes a list for shards, and each worker would count the bad rows of some files
+    corpora = tuple(data) if isinstance(data, list) else (data,)
+    for corpus in corpora:
+        _check_corpus(corpus, file_format)
+    options = {
+        "corpora": corpora,
+        "source_column": source_column,
+        "target_column": target_column,
+        "file_format": file_format,
+        "streaming": streaming,
+        "on_bad_rows": on_bad_rows,
+    }
+    return _build_dataset(_good_rows, options, PAIR_FEATURES, streaming)
+
+
+def _build_dataset(rows: Callable[..., Iterator[dict]], options: dict, features: Features, streaming: bool):
+    # `from_generator` without streaming would keep a copy on disk, and serve it again after the files have changed
+    if streaming:
+        return IterableDataset.from_generator(rows, features=features, gen_kwargs=options)
+    return Dataset.from_list(list(rows(**options)), features=features)
+
+
+def _check_corpus(corpus: str | Path | Mapping, file_format: str | None):
+    """Finds a wrong name at the call, not in the first pass of a stream."""
+    files = [corpus] if _format_of(corpus, file_format) else []
+    if isinstance(corpus, Mapping):
+        if not _is_aligned(corpus) and "path" not in corpus:
+            raise DataError(
+                "expected {'source': file, 'target': file}, or keyword arguments of datasets.load_dataset with 'path', "
+                f"got the keys {sorted(corpus)}"
+            )
+        files = list(corpus.values()) if _is_aligned(corpus) else []
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"{file}: no such file")
+
+
+def _is_aligned(corpus: Any) -> bool:
+    return isinstance(corpus, Mapping) and set(corpus) == {"source", "target"}
+
+
+def _format_of(corpus: str | Path | Mapping, file_format: str | None) -> str | None:
+    """The format of a file, or None for everything that is not one file."""
+    if isinstance(corpus, Mapping):
+        return None
+    if file_format is not None and file_format not in READERS:
+        raise DataError(f"file_format must be one of {', '.join(READERS)}, got {file_format!r}")
+    suffix = Path(str(corpus).removesuffix(".gz")).suffix.removeprefix(".")
+    if file_format or suffix in READERS:
+        return file_format or suffix
+    if Path(corpus).is_file():
+        raise DataError(f"{corpus}: unknown format '.{suffix}'; pass file_format, one of {', '.join(READERS)}")
+    return None
+
+
+def _rows_of(corpus, source_column, target_column, file_format, streaming) -> Iterator[Row]:
+    if _is_aligned(corpus):
+        return _read_aligned(corpus["source"], corpus["target"])
+    reader = READERS.get(_format_of(corpus, file_format))
+    if reader is not None:
+        return reader(Path(corpus), source_column, target_column)
+    arguments = corpus if isinstance(corpus, Mapping) else {"path": str(corpus)}
+    return _read_dataset({"split": "train", **arguments, "streaming": streaming}, source_column, target_column)
+
+
+def _good_rows(corpora: tuple, on_bad_rows: str, **options) -> Iterator[dict[str, str]]:
+    """Checks and cleans the rows of all corpora; the warning comes even if the reader of a stream stops early."""
+    tally, total = Tally(), 0
+    try:
+        for row in chain.from_iterable(_rows_of(corpus, **options) for corpus in corpora):
+            total += 1
+            problem = row.problem or _problem_of(row)
+            if problem is None:
+                yield {"source": _squeeze(row.source), "target": _squeeze(row.target), "place": row.place}
+            elif on_bad_rows == "error":
+                raise DataError(f"{row.place}: {problem}. {ADVICE}")
+            else:
+                tally.add(problem, row.place)
+    finally:
+        tally.warn("left out", total)
+    if total == sum(tally.counts.values()):
+        names = ", ".join(str(corpus) for corpus in corpora)
+        raise DataError(f"{names}: no usable pair in {total} rows" + (f": {tally}" if total else ""))
+
+
+def _problem_of(row: Row) -> str | None:
+    for side, text in (("source", row.source), ("target", row.target)):
+        if text is None:
+            return f"missing {side}"
+        if not isinstance(text, str):
+            return f"{side} is not text but {type(text).__name__}"
+        if not _is_unicode(text):
+            return f"broken UTF-8 in {side}"
+        if not _squeeze(text):
+            return f"empty {side}"
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    """Undecodable bytes arrive as lone surrogates (`errors="surrogateescape"`), which cannot be encoded."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _squeeze(text: str) -> str:
+    return " ".join(text.split())
+
+
+@contextlib.contextmanager
+def _open_text(path: str | Path):
+    """Lines end at \\n and nowhere else: U+2028, form feeds and a lone \\r are part of the text."""
+    with _open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _open(path: str | Path, mode: str, **options):
+    opener = gzip.open if str(path).endswith(".gz") else open
+    with opener(path, mode, **options) as file:
+        try:
+            yield file
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path}: broken gzip file ({error}); fetch or pack it again") from error
+
+
+def _read_aligned(source_path: str | Path, target_path: str | Path) -> Iterator[Row]:
+    # counted first: in misaligned files every other complaint would be about the wrong thing
+    counts = [_count_lines(source_path), _count_lines(target_path)]
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"{source_path} has {counts[0]} lines, {target_path} has {counts[1]}: line n of one must belong to line n "
+            "of the other. Such files cannot be read in part; align them again."
+        )
+    with _open_text(source_path) as source_file, _open_text(target_path) as target_file:
+        for number, (source, target) in enumerate(zip(source_file, target_file, strict=True), start=1):
+            yield Row(f"{source_path} and {target_path}, line {number}", source, target)
+
+
+def _count_lines(path: str | Path) -> int:
+    with _open_text(path) as file:
+        return sum(1 for _ in file)
+
+
+def _read_tsv(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
+    """No quoting: a quotation mark is text."""
+    with _open_text(path) as file:
+        records = ((number, line.split("\t"), None) for number, line in enumerate(file, start=1))
+        indices = (0, 1)
+        if source_column or target_column:
+            indices = _header_indices(path, records, source_column, target_column)
+        yield from _tabular_rows(path, records, indices)
+
+
+def _read_csv(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
+    with _open_text(path) as file:
+        records = _csv_records(file)
+        indices = _header_indices(path, records, source_column, target_column)
+        yield from _tabular_rows(path, records, indices)
+
+
+def _csv_records(file: Iterable[str]) -> Iterator[tuple[int, list[str], str | None]]:
+    reader = csv.reader(file, strict=True)
+    while True:
+        # a quoted field may run over several lines; a row is known by its first
+        number = reader.line_num + 1
+        try:
+            yield number, next(reader), None
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, [], f"malformed CSV ({error})"
+
+
+def _header_indices(
+    path: Path, records: Iterator, source_column: str | None, target_column: str | None
+) -> tuple[int, int]:
+    _, names, _ = next(records, (1, [], None))
+    names = [name.strip() for name in names]
+    columns = (source_column or "source", target_column or "target")
+    _check_columns(path, names, columns)
+    return names.index(columns[0]), names.index(columns[1])
+
+
+def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, str]):
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise DataError(
+            f"{path}: no column {' or '.join(map(repr, missing))}; it has {', '.join(map(repr, names)) or 'none'}. "
+            "Name the columns with source_column and target_column."
+        )
+
+
+def _tabular_rows(path: Path, records: Iterable, indices: tuple[int, int]) -> Iterator[Row]:
+    for number, fields, problem in records:
+        source, target = (fields[index] if index < len(fields) else None for index in indices)
+        yield Row(f"{path}, line {number}", source, target, problem)
+
+
+def _read_jsonl(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
+    with _open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            place = f"{path}, line {number}"
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                yield Row(place, problem=f"malformed JSON ({error.msg})")
+                continue
+            if isinstance(record, dict):
+                yield _record_row(place, record, source_column, target_column)
+            else:
+                yield Row(place, problem="not a JSON object")
+
+
+def _record_row(place: str, record: dict[str, Any], source_column: str | None, target_column: str | None) -> Row:
+    columns = (source_column or "source", target_column or "target")
+    if columns[0] not in record and isinstance(record.get("translation"), dict):
+        record = record["translation"]
+    for side, column in zip(("source", "target"), columns, strict=True):
+        if column not in record:
+            names = ", ".join(map(repr, record))
+            return Row(place, problem=f"missing {side} (no {column!r} among {names})")
+    return Row(place, record[columns[0]], record[columns[1]])
+
+
+def _read_parquet(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
+    columns = (source_column or "source", target_column or "target")
+    with _open(path, "rb") as file:
+        try:
+            parquet = pq.ParquetFile(file)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path}: not a Parquet file ({error})") from error
+        schema = parquet.schema_arrow
+        nested = columns[0] not in schema.names and "translation" in schema.names
+        _check_columns(path, _field_names(schema, nested), columns)
+        number = 0
+        for batch in parquet.iter_batches(columns=["translation"] if nested else list(dict.fromkeys(columns))):
+            texts = [_parquet_texts(path, batch, column, nested) for column in columns]
+            for source, target in zip(*texts, strict=True):
+                yield Row(f"{path}, row {number}", source, target)
+                number += 1
+
+
+def _field_names(schema: pa.Schema, nested: bool) -> list[str]:
+    struct = schema.field("translation").type if nested else None
+    return [field.name for field in struct] if nested and pa.types.is_struct(struct) else schema.names
+
+
+def _parquet_texts(path: Path, batch: pa.RecordBatch, column: str, nested: bool) -> list[str | None]:
+    array = pc.struct_field(batch["translation"], column) if nested else batch[column]
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        raise DataError(f"{path}: column {column!r} holds {array.type}, expected text (string)")
+    # as bytes, because pyarrow raises on the whole batch when one text is not valid UTF-8
+    texts = array.cast(pa.large_binary()).to_pylist()
+    return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
+
+
+def _read_dataset(arguments: dict, source_column: str | None, target_column: str | None) -> Iterator[Row]:
+    where = f"{arguments['path']} ({arguments['split']})"
+    for number, record in enumerate(load_dataset(**arguments)):
+        yield _record_row(f"{where}, row {number}", record, source_column, target_column)
+
+
+READERS = {"tsv": _read_tsv, "csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+
+
+def encode_pairs(
+    dataset: Dataset | IterableDataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_source_length: int | None = None,
+    max_target_length: int | None = None,
+    on_long: Literal["error", "skip", "truncate"] = "error",
+) -> Dataset | IterableDataset:
+    """
+    Turns pairs into what the model is trained on.
+
+    Args:
+        dataset (`Dataset` or `IterableDataset`):
+            String columns "source" and "target"; messages use the column "place" where there is one, else the row
+            number.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Called as `tokenizer(sources, text_target=targets)`.
+        max_source_length, max_target_length (`int`, *optional*):
+            Most tokens of a side, special tokens included; no limit by default.
+        on_long (`str`):
+            What happens to a pair with a longer side: "error" raises, "skip" leaves it out, "truncate" lets the
+            tokenizer cut it. The last two log one warning at the end, with the count and the first places.
+
+    Returns:
+        `Dataset` or `IterableDataset`, as came in: `input_ids`, `attention_mask` and `labels`, lists of int without
+        padding.
+
+    Raises:
+        DataError: a side is too long, or with "skip" all pairs are.
+    """
+    if on_long not in ("error", "skip", "truncate"):
+        raise ValueError(f"on_long must be 'error', 'skip' or 'truncate', got {on_long!r}")
+    limits = {"source": max_source_length, "target": max_target_length}
+    for side, limit in limits.items():
+        if limit is not None and limit < 2:
+            raise ValueError(f"max_{side}_length must be at least 2, one token and the end of sentence, got {limit}")
+    options = {"dataset": dataset, "tokenizer": tokenizer, "limits": limits, "on_long": on_long}
+    return _build_dataset(_encoded_rows, options, ENCODED_FEATURES, isinstance(dataset, IterableDataset))
+
+
+def _encoded_rows(dataset, tokenizer, limits: dict[str, int | None], on_long: str) -> Iterator[dict[str, list[int]]]:
+    tally, total = Tally(), 0
+    try:
+        for pair, example in _tokenized(dataset, tokenizer):
+            place = pair.get("place", f"row {total}")
+            total += 1
+            lengths = {"source": len(example["input_ids"]), "target": len(example["labels"])}
+            long_sides = [side for side, limit in limits.items() if limit is not None and lengths[side] > limit]
+            if long_sides and on_long == "error":
+                raise DataError(_describe_long(place, long_sides[0], lengths, limits))
+            if long_sides:
+                tally.add(f"{' and '.join(long_sides)} too long", place)
+            if long_sides and on_long == "truncate":
+                example = _truncate(pair, tokenizer, limits)
+            if not long_sides or on_long == "truncate":
+                yield example
+    finally:
+        tally.warn("truncated" if on_long == "truncate" else "left out", total)
+    if on_long == "skip" and total == sum(tally.counts.values()):
+        raise DataError(f"no pair is left of {total}: {tally}. Raise max_source_length or max_target_length.")
+
+
+def _tokenized(dataset, tokenizer) -> Iterator[tuple[dict[str, str], dict[str, list[int]]]]:
+    """Each pair with its encoding; a batch at a time, which is what makes fast tokenizers fast."""
+    for batch in dataset.iter(batch_size=1000):
+        encoded = tokenizer(batch["source"], text_target=batch["target"])
+        for index in range(len(batch["source"])):
+            pair = {name: column[index] for name, column in batch.items()}
+            yield pair, {name: encoded[name][index] for name in ENCODED_FEATURES}
+
+
+def _truncate(pair: dict[str, str], tokenizer, limits: dict[str, int | None]) -> dict[str, list[int]]:
+    cut = {side: {"truncation": limit is not None, "max_length": limit} for side, limit in limits.items()}
+    source = tokenizer(pair["source"], **cut["source"])
+    target = tokenizer(text_target=pair["target"], **cut["target"])
+    return {"input_ids": source.input_ids, "attention_mask": source.attention_mask, "labels": target.input_ids}
+
+
+def _describe_long(place: str, side: str, lengths: dict[str, int], limits: dict[str, int | None]) -> str:
+    return (
+        f"{place}: the {side} has {lengths[side]} tokens, more than max_{side}_length={limits[side]}. Raise the limit, "
+        "or choose on_long='skip' or on_long='truncate'."
+    )
+
+
+def pair_lengths(dataset: Dataset) -> list[int]:
+    """The lengths that [`TokenBatchSampler`] wants: tokens of the longer side of each row of an encoded data set."""
+    table = dataset.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
+    sides = [pc.list_value_length(table[name]) for name in ("input_ids", "labels")]
+    return pc.max_element_wise(*sides).to_pylist()
+
+
+class TokenBatchSampler(Sampler[list[int]]):
+    """
+    Batches of rows of like length, limited by tokens instead of rows: for `DataLoader(dataset, batch_sampler=...)`.
+
+    1. The rows are shuffled, then sorted by length; rows of the same length stay shuffled.
+    2. The sorted rows are cut greedily, so that rows times longest length is at most `tokens_per_batch`.
+    3. The batches are shuffled.
+
+    Every row comes once an epoch. The order depends on `seed` and the epoch alone, so all processes agree on it and a
+    run that resumes in the middle of an epoch finds the same batches. The cuts depend on the sorted lengths alone, so
+    the number of batches is the same in every epoch, which the Trainer takes for granted.
+
+    What to choose: memory grows with `tokens_per_batch` and not with the longest sentence of a chance batch; the
+    logits alone take `tokens_per_batch` x vocabulary x 4 bytes, and their gradient the same again. A larger value
+    runs faster and averages more sentences into fewer updates an epoch, so the learning rate has to follow. Sorting
+    saves nearly all padding, but the sentences of a batch are alike, many when short and few when long, so that
+    gradients vary more from batch to batch than with plain shuffling; very large batches and very few sentences of a
+    length make it worse.
+
+    Under `accelerate`, keep `even_batches=True` (its default, and the Trainer's): the processes take turns, and if
+    the last turn is short, the first batches of the epoch are seen twice so that nobody waits. `batch_size` is None
+    and `drop_last` False because accelerate reads them. When a run resumes in the middle of an epoch under several
+    processes, the sampler is wrapped twice and neither library reaches `set_epoch`: whoever builds the loader calls it
+    at the beginning of each epoch.
+
+    Args:
+        lengths (`Sequence[int]`):
+            The length of each row with which it counts, in tokens; see [`pair_lengths`].
+        tokens_per_batch (`int`):
+            Most tokens of a batch, padding included, on one process.
+        seed (`int`):
+            Starting point of the shuffling.
+
+    Raises:
+        ValueError: no rows, or a row that is longer than a whole batch.
+    """
+
+    batch_size = None
+    drop_last = False
+
+    def __init__(self, lengths: Sequence[int], tokens_per_batch: int, *, seed: int = 0):
+        self.lengths = np.asarray(lengths)
+        if self.lengths.size == 0:
+            raise ValueError("expected the lengths of at least one row, got none")
+        longest = int(self.lengths.argmax())
+        if self.lengths[longest] > tokens_per_batch:
+            raise ValueError(
+                f"row {longest} has {self.lengths[longest]} tokens, more than tokens_per_batch={tokens_per_batch}. "
+                "Raise it, or limit the length with encode_pairs(max_source_length=..., max_target_length=...)."
+            )
+        self.cuts = _cuts(np.sort(self.lengths).tolist(), tokens_per_batch)
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int):
+        """Chooses the order of the next pass; accelerate and the Trainer call it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.cuts) + 1
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.lengths))
+        order = order[np.argsort(self.lengths[order], kind="stable")]
+        batches = np.split(order, self.cuts)
+        for index in generator.permutation(len(batches)):
+            yield batches[index].tolist()
+
+
+def _cuts(sorted_lengths: list[int], tokens_per_batch: int) -> list[int]:
+    """Where a new batch begins; with rising lengths, the newest row is the longest of its batch."""
+    cuts, start = [], 0
+    for index, length in enumerate(sorted_lengths):
+        if (index - start + 1) * length > tokens_per_batch:
+            cuts.append(index)
+            start = index
+    return cuts

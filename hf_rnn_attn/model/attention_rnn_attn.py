@@ -1,0 +1,106 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Luong attention: scores and spans (Luong et al. 2015, §3.1 and §3.2).
+
+Pure tensors in and out. Knows nothing of recurrence, caches or vocabularies.
+Shapes: B batch, S source, T target, M memory width, H decoder width.
+"""
+
+import torch
+from torch import nn
+
+from .configuration_rnn_attn import RnnAttnConfig
+
+
+class LuongAttention(nn.Module):
+    """Attends from decoder states to encoder states.
+
+    The same call serves one decoding step (T = 1) and a whole teacher-forced sequence. Padding never counts: a weight
+    on a masked position is exactly zero, positions are counted over unmasked words alone, and a row with nothing to
+    attend to (all padding, or a local window past the end) has weights and context of zero.
+
+    Args:
+        config ([`RnnAttnConfig`]):
+            Any configuration whose `attention_score` is not `"none"`.
+    """
+
+    def __init__(self, config: RnnAttnConfig):
+        super().__init__()
+        self.score = config.attention_score
+        self.span = config.attention_span
+        self.window = config.attention_window
+        hidden_size, memory_size = config.decoder_hidden_size, config.memory_size
+        if self.score == "general":
+            self.query_projection = nn.Linear(hidden_size, memory_size, bias=False)
+        elif self.score == "concat":
+            # W_a of [h_t ; h_s] in two halves, so that the half of the memory is computed once a sentence
+            self.query_projection = nn.Linear(hidden_size, hidden_size, bias=False)
+            self.memory_projection = nn.Linear(memory_size, hidden_size, bias=False)
+            self.score_vector = nn.Linear(hidden_size, 1, bias=False)
+        elif self.score == "location":
+            self.location_projection = nn.Linear(hidden_size, config.location_size, bias=False)
+        if self.span == "local-p":
+            self.position_projection = nn.Linear(hidden_size, hidden_size, bias=False)
+            self.position_vector = nn.Linear(hidden_size, 1, bias=False)
+        score_terms = memory_size if self.score == "general" else hidden_size
+        self.scale = score_terms**-0.5 if config.attention_scaling else 1.0
+
+    def project_memory(self, memory: torch.Tensor) -> torch.Tensor:
+        """Returns what the scores need of `memory` (B, S, M) and what stays the same for all target words."""
+        return self.memory_projection(memory) if self.score == "concat" else memory
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        memory: torch.Tensor,
+        keys: torch.Tensor,
+        keep_mask: torch.Tensor,
+        target_positions: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        r"""
+        Args:
+            query (`torch.Tensor` of shape `(B, T, H)`): decoder states h_t.
+            memory (`torch.Tensor` of shape `(B, S, M)`): encoder states.
+            keys (`torch.Tensor` of shape `(B, S, M or H)`): `project_memory(memory)`.
+            keep_mask (`torch.BoolTensor` of shape `(B, S)`): `True` where there is a word.
+            target_positions (`torch.LongTensor` of shape `(B, T)`): t, from 0; read by `"local-m"` only.
+
+        Returns:
+            The contexts c_t (B, T, M) and the weights a_t (B, T, S).
+        """
+        source_positions = keep_mask.cumsum(-1) - 1  # (B, S)
+        scores = self._scores(query, keys, source_positions) * self.scale  # (B, T, S)
+        keep_mask = keep_mask.unsqueeze(1)  # (B, 1, S)
+        if self.score == "location":
+            keep_mask = keep_mask & (source_positions < self.location_projection.out_features).unsqueeze(1)
+        distance = None
+        if self.span != "global":
+            centre = self._centre(query, source_positions, target_positions)  # (B, T, 1)
+            distance = source_positions.unsqueeze(1) - centre  # (B, T, S)
+            keep_mask = keep_mask & (distance.abs() <= self.window)
+        # finfo.min and not -inf: a row without a single word would turn into NaN
+        scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1).masked_fill(~keep_mask, 0.0)
+        if self.span == "local-p":
+            deviation = self.window / 2
+            weights = weights * torch.exp(-distance.square() / (2 * deviation**2))  # eq. 10
+        return weights @ memory, weights
+
+    def _scores(self, query, keys, source_positions):
+        if self.score == "dot":
+            return query @ keys.transpose(1, 2)
+        if self.score == "general":
+            return self.query_projection(query) @ keys.transpose(1, 2)
+        if self.score == "concat":
+            hidden = torch.tanh(self.query_projection(query).unsqueeze(2) + keys.unsqueeze(1))
+            return self.score_vector(hidden).squeeze(-1)
+        scores = self.location_projection(query)  # (B, T, location_size)
+        index = source_positions.clamp(0, scores.shape[-1] - 1).unsqueeze(1)
+        return scores.gather(-1, index.expand(-1, scores.shape[1], -1))
+
+    def _centre(self, query, source_positions, target_positions):
+        if self.span == "local-m":
+            return target_positions.unsqueeze(-1)
+        length = source_positions[:, -1:].unsqueeze(-1) + 1  # (B, 1, 1)
+        position = self.position_vector(torch.tanh(self.position_projection(query)))
+        return length * torch.sigmoid(position)  # eq. 9

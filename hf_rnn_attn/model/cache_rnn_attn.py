@@ -1,0 +1,107 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The recurrent state that `generate()` threads from step to step, reorders for its beams and repeats.
+
+Knows how the state is kept; knows nothing of how a step computes it. All tensors are batch-first.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class DecoderState(NamedTuple):
+    """What one decoding step hands to the next. B batch, H decoder width, A attentional width, S source.
+
+    Attributes:
+        layers: for each layer `(hidden,)` or, for an LSTM, `(hidden, cell)`, each (B, H).
+        attentional: the last attentional state, (B, A); zeros before the first word.
+        positions: how many words each row has consumed, (B,).
+        keys: the projected memory where the attention score has one (B, S, H), else `None`.
+    """
+
+    layers: tuple[tuple[torch.Tensor, ...], ...]
+    attentional: torch.Tensor
+    positions: torch.Tensor
+    keys: torch.Tensor | None
+
+
+class RnnStateLayer(CacheLayerMixin):
+    """State tensors of one decoder layer. A recurrent state has no time axis: a new one takes the old one's place."""
+
+    is_sliding = False
+
+    def __init__(self):
+        super().__init__()
+        self.reset()
+
+    def lazy_initialization(self, states: tuple[torch.Tensor | None, ...], new_tokens: int) -> None:
+        self.update(states, new_tokens)
+
+    def update(self, states: tuple[torch.Tensor | None, ...], new_tokens: int) -> tuple[tuple, int]:
+        """Replaces the state and returns it with the number of tokens it has seen."""
+        self.states = states
+        self.seen_tokens += new_tokens
+        self.is_initialized = True
+        return self.states, self.seen_tokens
+
+    def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Replaces every tensor by what `change` makes of it."""
+        self.states = tuple(None if state is None else change(state) for state in self.states)
+
+    def get_seq_length(self) -> int:
+        return self.seen_tokens
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.seen_tokens + query_length, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    get_max_cache_shape = get_max_length  # the name up to transformers 5.20, abstract there
+
+    def reset(self) -> None:
+        self.states = ()
+        self.seen_tokens = 0
+        self.is_initialized = False
+
+    def offload(self) -> None:
+        self.apply(lambda state: state.to("cpu", non_blocking=True))
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        self.apply(lambda state: state.index_select(0, beam_idx.to(state.device)))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        self.apply(lambda state: state[indices.to(state.device)])
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self.apply(lambda state: state.repeat_interleave(repeats, dim=0))
+
+
+class RnnAttnCache(Cache):
+    """The `past_key_values` of a recurrent decoder: one [`RnnStateLayer`] for each decoder layer.
+
+    The last layer also keeps what sits on top of the stack: the attentional state (input feeding makes it part of the
+    recurrence, so that beams must reorder it with the rest), the positions and the projected memory.
+
+    Args:
+        num_layers (`int`): the number of decoder layers.
+    """
+
+    def __init__(self, num_layers: int):
+        super().__init__(layers=[RnnStateLayer() for _ in range(num_layers)])
+
+    def read(self) -> DecoderState | None:
+        """Returns the state after the tokens seen so far, or `None` before the first."""
+        if self.get_seq_length() == 0:
+            return None
+        *lower, top = [layer.states for layer in self.layers]
+        return DecoderState((*lower, top[:-3]), *top[-3:])
+
+    def write(self, state: DecoderState, new_tokens: int) -> None:
+        """Takes the state after `new_tokens` more tokens."""
+        *lower, top = state.layers
+        for layer, states in zip(self.layers, (*lower, (*top, *state[1:])), strict=True):
+            layer.update(states, new_tokens)

@@ -1,0 +1,230 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration of the RNN encoder-decoder with Luong attention.
+
+Holds every hyperparameter and every rule about which of them go together. Knows nothing of tensors or weights.
+"""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+CellType = Literal["lstm", "gru", "rnn_tanh"]
+
+
+@strict
+class RnnAttnConfig(PreTrainedConfig):
+    r"""
+    Hyperparameters of a [`RnnAttnModel`]. Encoder and decoder are two models, joined by the thought vector and by
+    attention; sizes, depths, cell types and vocabularies may all differ. The defaults are those of a small
+    translation model that trains on a CPU.
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 8000):
+            Number of source types, and of target types where `decoder_vocab_size` is not given.
+        decoder_vocab_size (`int`, *optional*):
+            Number of target types. Defaults to `vocab_size`.
+        encoder_embedding_size, decoder_embedding_size (`int`, *optional*, defaults to 256):
+            Width of the word embeddings of each side.
+        encoder_hidden_size (`int`, *optional*, defaults to 256):
+            Width of the encoder's hidden state, per direction.
+        decoder_hidden_size (`int`, *optional*, defaults to 512):
+            Width of the decoder's hidden state h_t.
+        encoder_layers, decoder_layers (`int`, *optional*, defaults to 1):
+            Depth of each stack.
+        encoder_cell_type, decoder_cell_type (`str`, *optional*, defaults to `"lstm"`):
+            `"lstm"`, `"gru"` or `"rnn_tanh"`.
+        encoder_dropout, decoder_dropout (`float`, *optional*, defaults to 0.2):
+            Probability of dropping a unit of the embeddings, between the layers, and (decoder) of the attentional
+            state that predicts the word.
+        encoder_bidirectional (`bool`, *optional*, defaults to `True`):
+            Whether the encoder also reads from right to left. The states of both directions are concatenated.
+        encoder_residual, decoder_residual (`bool`, *optional*, defaults to `False`):
+            Whether the second and higher layers add their input to their output (Wu et al. 2016, §3.1).
+        reverse_source (`bool`, *optional*, defaults to `False`):
+            Whether the encoder reads the sentence backwards (Sutskever et al. 2014, §3.3). Attention weights stay in
+            the order of `input_ids`.
+        bridge (`str`, *optional*, defaults to `"dense"`):
+            How the encoder's final state becomes the decoder's first: `"copy"` (equal sizes), `"dense"` (a learned
+            layer for each decoder layer; any sizes) or `"zero"` (not at all: attention is the only link). With
+            unequal depths the topmost layers are matched, and spare decoder layers take the first encoder layer.
+        attention_score (`str`, *optional*, defaults to `"general"`):
+            `"dot"`, `"general"`, `"concat"`, `"location"` (Luong et al. 2015, §3.1), or `"none"` for the plain
+            encoder-decoder of Sutskever et al. 2014.
+        attention_scaling (`bool`, *optional*, defaults to `False`):
+            Whether scores are divided by the square root of the number of terms they sum over.
+        attention_span (`str`, *optional*, defaults to `"global"`):
+            `"global"`, `"local-m"` (monotonic: p_t = t) or `"local-p"` (predicted p_t) (Luong et al. 2015, §3.2).
+        attention_window (`int`, *optional*, defaults to 10):
+            D of the local spans: source positions from p_t - D to p_t + D are attended to.
+        location_size (`int`, *optional*, defaults to 100):
+            Number of source positions that `attention_score="location"` has weights for; later words get none.
+        attentional_size (`int`, *optional*):
+            Width of the attentional state. Defaults to `decoder_hidden_size`.
+        input_feeding (`bool`, *optional*, defaults to `True`):
+            Whether the last attentional state is part of the decoder's input (Luong et al. 2015, §3.3).
+        variational_dropout (`bool`, *optional*, defaults to `False`):
+            Whether a sentence keeps one dropout mask for all of its words, on inputs and outputs of the layers
+            (Gal & Ghahramani 2016, without their mask on the recurrent connection).
+        word_dropout (`float`, *optional*, defaults to 0.0):
+            Probability of dropping a whole word embedding, on both sides.
+        tie_word_embeddings (`bool`, *optional*, defaults to `False`):
+            Whether target embedding and output layer are one matrix.
+        share_encoder_decoder_embeddings (`bool`, *optional*, defaults to `False`):
+            Whether source and target embedding are one matrix. With both, all three are one.
+        initializer_range (`float`, *optional*, defaults to 0.1):
+            Weights start uniform in [-`initializer_range`, `initializer_range`]; forget gates start with bias 1.
+        use_cache (`bool`, *optional*, defaults to `True`):
+            Whether the decoder returns its state for the next step.
+        pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`, *optional*, defaults to 0, 1, 2, 1):
+            Special tokens.
+
+    Raises:
+        ValueError: if two hyperparameters contradict each other; the message says what to change.
+
+    Example:
+
+    ```python
+    >>> from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
+
+    >>> config = RnnAttnConfig(vocab_size=1000, attention_score="concat")
+    >>> model = RnnAttnForConditionalGeneration(config)
+    >>> model.config.memory_size
+    512
+
+    ```"""
+
+    model_type = "rnn_attn"
+    keys_to_ignore_at_inference = [
+        "past_key_values",
+        "decoder_hidden_states",
+        "cross_attentions",
+        "encoder_last_hidden_state",
+        "encoder_hidden_states",
+    ]
+    attribute_map = {"hidden_size": "decoder_hidden_size", "num_hidden_layers": "decoder_layers"}
+
+    vocab_size: int = 8000
+    decoder_vocab_size: int | None = None
+    encoder_embedding_size: int = 256
+    encoder_hidden_size: int = 256
+    encoder_layers: int = 1
+    encoder_cell_type: CellType = "lstm"
+    encoder_dropout: float | int = 0.2
+    encoder_bidirectional: bool = True
+    encoder_residual: bool = False
+    reverse_source: bool = False
+    decoder_embedding_size: int = 256
+    decoder_hidden_size: int = 512
+    decoder_layers: int = 1
+    decoder_cell_type: CellType = "lstm"
+    decoder_dropout: float | int = 0.2
+    decoder_residual: bool = False
+    bridge: Literal["copy", "dense", "zero"] = "dense"
+    attention_score: Literal["dot", "general", "concat", "location", "none"] = "general"
+    attention_scaling: bool = False
+    attention_span: Literal["global", "local-m", "local-p"] = "global"
+    attention_window: int = 10
+    location_size: int = 100
+    attentional_size: int | None = None
+    input_feeding: bool = True
+    variational_dropout: bool = False
+    word_dropout: float | int = 0.0
+    tie_word_embeddings: bool = False
+    share_encoder_decoder_embeddings: bool = False
+    initializer_range: float = 0.1
+    use_cache: bool = True
+    is_encoder_decoder: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    decoder_start_token_id: int | None = 1
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.decoder_vocab_size is None:
+            self.decoder_vocab_size = self.vocab_size
+        if self.attentional_size is None:
+            self.attentional_size = self.decoder_hidden_size
+        self._check_ranges()
+        self._check_attention()
+        self._check_bridge()
+        self._check_tying()
+
+    @property
+    def memory_size(self) -> int:
+        """Width of the encoder states that are attended to: both directions together."""
+        return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
+
+    def _check_ranges(self):
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("encoder_dropout", "decoder_dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
+
+    def _check_attention(self):
+        if self.attention_score == "dot" and self.memory_size != self.decoder_hidden_size:
+            raise ValueError(
+                f"`attention_score='dot'` needs encoder and decoder states of one width, got {self.memory_size} "
+                f"(encoder, all directions) and {self.decoder_hidden_size} (decoder). Set "
+                f"`decoder_hidden_size={self.memory_size}` or choose `attention_score='general'`."
+            )
+        if self.attention_score == "none" and self.attention_span != "global":
+            raise ValueError(
+                f"`attention_span='{self.attention_span}'` needs attention, but `attention_score` is 'none'. Choose a "
+                "score or set `attention_span='global'`."
+            )
+        if self.attention_score == "none" and self.bridge == "zero":
+            raise ValueError(
+                "`attention_score='none'` with `bridge='zero'` leaves no link from encoder to decoder. Set "
+                "`bridge='dense'` or choose a score."
+            )
+
+    def _check_bridge(self):
+        if self.bridge == "copy" and self.memory_size != self.decoder_hidden_size:
+            raise ValueError(
+                f"`bridge='copy'` needs encoder and decoder states of one width, got {self.memory_size} (encoder, all "
+                f"directions) and {self.decoder_hidden_size} (decoder). Set `bridge='dense'`, or "
+                f"`decoder_hidden_size={self.memory_size}`."
+            )
+
+    def _check_tying(self):
+        if self.tie_word_embeddings and self.decoder_embedding_size != self.attentional_size:
+            raise ValueError(
+                f"`tie_word_embeddings=True` needs a target embedding as wide as the attentional state, got "
+                f"{self.decoder_embedding_size} and {self.attentional_size}. Set "
+                f"`attentional_size={self.decoder_embedding_size}`."
+            )
+        if not self.share_encoder_decoder_embeddings:
+            return
+        if self.vocab_size != self.decoder_vocab_size:
+            raise ValueError(
+                f"`share_encoder_decoder_embeddings=True` needs one vocabulary, got {self.vocab_size} source and "
+                f"{self.decoder_vocab_size} target types. Train a joint tokenizer or set it to `False`."
+            )
+        if self.encoder_embedding_size != self.decoder_embedding_size:
+            raise ValueError(
+                f"`share_encoder_decoder_embeddings=True` needs embeddings of one width, got "
+                f"{self.encoder_embedding_size} (encoder) and {self.decoder_embedding_size} (decoder). Make them equal."
+            )
+
+
+_COUNTS = (
+    "vocab_size",
+    "decoder_vocab_size",
+    "encoder_embedding_size",
+    "encoder_hidden_size",
+    "encoder_layers",
+    "decoder_embedding_size",
+    "decoder_hidden_size",
+    "decoder_layers",
+    "attention_window",
+    "location_size",
+    "attentional_size",
+)
+
+__all__ = ["RnnAttnConfig"]

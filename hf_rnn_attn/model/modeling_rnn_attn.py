@@ -1,0 +1,620 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The RNN encoder-decoder with Luong attention as a `transformers` model.
+
+Holds the encoder, the bridge, the decoder around its recurrence, and the two public models. Knows nothing of text.
+Shapes: B batch, S source, T target, E embedding, H hidden, M memory width, A attentional width, V target vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPastAndCrossAttentions,
+    ModelOutput,
+    Seq2SeqLMOutput,
+    Seq2SeqModelOutput,
+)
+from transformers.utils import can_return_tuple, logging
+
+from .cache_rnn_attn import RnnAttnCache
+from .configuration_rnn_attn import RnnAttnConfig
+from .recurrence_rnn_attn import CELLS, AttentionalRecurrence, SequenceDropout, SourceMemory
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class RnnAttnEncoderOutput(ModelOutput):
+    """
+    What the encoder knows of a batch of sentences. Every field that beam search has to repeat is a batch-first tensor.
+
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, source_length, memory_size)`):
+            The memory: states of the top layer, in the order of `input_ids`, zero where there is padding.
+        final_state (`torch.FloatTensor` of shape `(batch_size, encoder_layers, parts, memory_size)`):
+            The thought vector: each layer's state after the last word (both directions side by side). `parts` is 2
+            for an LSTM (hidden, cell) and 1 for the other cells.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*):
+            The embeddings and the output of every layer, returned with `output_hidden_states=True`.
+        attentions (`tuple`, *optional*): always `None`, the encoder has no attention of its own.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    final_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+def shift_tokens_right(labels: torch.LongTensor, pad_token_id: int, decoder_start_token_id: int) -> torch.LongTensor:
+    """Returns the decoder's inputs for `labels` (B, T): the start token, then every label but the last."""
+    shifted = labels.roll(1, dims=-1)
+    shifted[:, 0] = decoder_start_token_id
+    return shifted.masked_fill(shifted == -100, pad_token_id)
+
+
+def reading_order(keep_mask: torch.BoolTensor, reverse: bool) -> torch.LongTensor:
+    """Returns the index of the n-th word read (B, S): words first, from the left or `reverse`d, padding after them."""
+    length = keep_mask.shape[1]
+    position = torch.arange(length, device=keep_mask.device)
+    position = position.flip(0) if reverse else position
+    return (position + length * ~keep_mask).argsort(-1)
+
+
+def embed_tokens(
+    table: nn.Embedding, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor | None, side: str
+) -> torch.Tensor:
+    """Returns the embeddings (B, length, E) of exactly one of `input_ids` and `inputs_embeds`."""
+    if (input_ids is None) == (inputs_embeds is None):
+        given = "both" if inputs_embeds is not None else "neither"
+        raise ValueError(f"Pass exactly one of `{side}input_ids` and `{side}inputs_embeds`, got {given}.")
+    return table(input_ids) if inputs_embeds is None else inputs_embeds
+
+
+class InputDropout(nn.Module):
+    """Dropout of whole words, then of single units of their embeddings (Gal & Ghahramani 2016)."""
+
+    def __init__(self, word_probability: float, probability: float, variational: bool):
+        super().__init__()
+        self.word_probability = word_probability
+        self.units = SequenceDropout(probability, variational)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        words = nn.functional.dropout(
+            embeddings.new_ones(*embeddings.shape[:2], 1), self.word_probability, self.training
+        )
+        return self.units(embeddings * words)
+
+
+class RnnAttnBridge(nn.Module):
+    """Hands the encoder's thought vector to the decoder, for any pair of sizes, depths and cell types.
+
+    Decoder layer d takes its state from the encoder layer that is as far below the top; where the decoder is deeper,
+    its lowest layers take the first encoder layer's.
+    """
+
+    def __init__(self, config: RnnAttnConfig):
+        super().__init__()
+        self.kind = config.bridge
+        self.hidden_size = config.decoder_hidden_size
+        self.parts = CELLS[config.decoder_cell_type].state_count
+        spare = config.encoder_layers - config.decoder_layers
+        self.sources = [max(0, spare + layer) for layer in range(config.decoder_layers)]
+        if self.kind == "dense":
+            input_size = CELLS[config.encoder_cell_type].state_count * config.memory_size
+            self.projections = nn.ModuleList(nn.Linear(input_size, self.parts * self.hidden_size) for _ in self.sources)
+
+    def forward(self, final_state: torch.Tensor | None, memory: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], ...]:
+        """Returns for each decoder layer its first state, `parts` tensors (B, H).
+
+        Args:
+            final_state (`torch.Tensor` of shape `(B, encoder_layers, parts, M)`): the thought vector.
+            memory (`torch.Tensor` of shape `(B, S, M)`): gives batch size, dtype and device where it is not needed.
+
+        Raises:
+            ValueError: if there is no `final_state` and the bridge needs one.
+        """
+        if self.kind == "zero":
+            zeros = memory.new_zeros(memory.shape[0], self.hidden_size)
+            return tuple((zeros,) * self.parts for _ in self.sources)
+        if final_state is None:
+            raise ValueError(
+                f"`bridge='{self.kind}'` needs the encoder's `final_state`, but `encoder_outputs` holds none. Pass "
+                "what `model.get_encoder()(...)` returned, unchanged."
+            )
+        states = [final_state[:, source] for source in self.sources]
+        if self.kind == "copy":
+            return tuple(self._copy(state) for state in states)
+        states = (torch.tanh(layer(state.flatten(1))) for layer, state in zip(self.projections, states, strict=True))
+        return tuple(state.chunk(self.parts, -1) for state in states)
+
+    def _copy(self, state):
+        parts = state.unbind(1)[: self.parts]
+        return parts if len(parts) == self.parts else (*parts, torch.zeros_like(parts[0]))
+
+
+class RnnAttnPreTrainedModel(PreTrainedModel):
+    """Base of all models here: weight initialisation, loading and saving."""
+
+    config_class = RnnAttnConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    _is_stateful = True
+    _no_split_modules = ["RnnAttnEncoder", "RnnAttnDecoder"]
+    _skip_keys_device_placement = ["past_key_values"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """Luong et al. 2015, §4.1: uniform weights. Biases are zero but for forget gates (Jozefowicz et al. 2015)."""
+        if not isinstance(module, (nn.Linear, nn.Embedding, nn.RNNBase)):
+            return
+        bound = self.config.initializer_range
+        for name, parameter in module.named_parameters(recurse=False):
+            if getattr(parameter, "_is_hf_initialized", False):
+                continue  # loaded; the slices below do not carry the flag
+            if "bias" in name:
+                init.zeros_(parameter)
+            else:
+                init.uniform_(parameter, -bound, bound)
+            if isinstance(module, nn.LSTM) and "bias_ih" in name:
+                init.ones_(parameter[module.hidden_size : 2 * module.hidden_size])
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                init.zeros_(parameter[module.padding_idx])
+
+    @property
+    def dummy_inputs(self):
+        input_ids = torch.tensor([[5, 6, self.config.eos_token_id], [5, self.config.eos_token_id, 0]])
+        return {"input_ids": input_ids, "attention_mask": input_ids.ne(0), "decoder_input_ids": input_ids}
+
+    def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
+        """Returns `{tied: source}` parameter names. Unlike in the library, source and target embeddings can be shared
+        without an output layer that is tied to them, so `config.tie_word_embeddings` alone does not decide."""
+        if all_submodels:
+            return super().get_expanded_tied_weights_keys(all_submodels=True)
+        return dict(self._tied_weights_keys or {})
+
+
+class RnnAttnEncoder(RnnAttnPreTrainedModel):
+    """A stack of (bidirectional) recurrent layers. Padding, wherever it stands, is never read.
+
+    Args:
+        config ([`RnnAttnConfig`])
+    """
+
+    def __init__(self, config: RnnAttnConfig):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.encoder_embedding_size, config.pad_token_id)
+        self.cell = CELLS[config.encoder_cell_type]
+        sizes = [config.encoder_embedding_size] + [config.memory_size] * (config.encoder_layers - 1)
+        self.layers = nn.ModuleList(
+            self.cell.layer(
+                size, config.encoder_hidden_size, batch_first=True, bidirectional=config.encoder_bidirectional
+            )
+            for size in sizes
+        )
+        self.input_dropout = InputDropout(config.word_dropout, config.encoder_dropout, config.variational_dropout)
+        self.dropout = SequenceDropout(config.encoder_dropout, config.variational_dropout)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        self.embed_tokens = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> RnnAttnEncoderOutput:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, source_length)`, *optional*): source words.
+            attention_mask (`torch.Tensor` of shape `(batch_size, source_length)`, *optional*):
+                1 for words, 0 for padding on the left, on the right or between them. Defaults to words everywhere.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch_size, source_length, encoder_embedding_size)`,
+                *optional*): embeddings instead of `input_ids`.
+            output_hidden_states (`bool`, *optional*): whether to return the output of every layer.
+        """
+        embeddings = embed_tokens(self.embed_tokens, input_ids, inputs_embeds, "")
+        keep_mask = _keep_mask(attention_mask, embeddings)
+        order = reading_order(keep_mask, self.config.reverse_source).unsqueeze(-1)
+        hidden = self.input_dropout(embeddings)
+        hidden = hidden.gather(1, order.expand_as(hidden))
+        # packing needs a word in every row; a row of nothing but padding reads one and is blanked afterwards
+        lengths = None if attention_mask is None else keep_mask.sum(-1).clamp(min=1).cpu()
+        has_words = keep_mask.any(-1)
+        all_hidden, final_states = [embeddings], []
+        for index, layer in enumerate(self.layers):
+            output, state = _run_layer(layer, self.dropout(hidden) if index else hidden, lengths)
+            hidden = output + hidden if self.config.encoder_residual and index else output
+            all_hidden.append(_restore_order(hidden, order) * keep_mask.unsqueeze(-1))
+            final_states.append(state * has_words[:, None, None])
+        output_hidden_states = (
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
+        return RnnAttnEncoderOutput(
+            last_hidden_state=all_hidden[-1],
+            final_state=torch.stack(final_states, 1),
+            hidden_states=tuple(all_hidden) if output_hidden_states else None,
+        )
+
+
+class RnnAttnDecoder(RnnAttnPreTrainedModel):
+    """Word embedding, bridge and [`AttentionalRecurrence`]; everything between the encoder and the output layer.
+
+    Args:
+        config ([`RnnAttnConfig`])
+    """
+
+    def __init__(self, config: RnnAttnConfig):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.decoder_vocab_size, config.decoder_embedding_size, config.pad_token_id)
+        self.bridge = RnnAttnBridge(config)
+        self.recurrence = AttentionalRecurrence(config)
+        self.input_dropout = InputDropout(config.word_dropout, config.decoder_dropout, config.variational_dropout)
+        self.dropout = SequenceDropout(config.decoder_dropout, config.variational_dropout)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        self.embed_tokens = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        encoder_final_state: torch.Tensor | None = None,
+        past_key_values: RnnAttnCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
+                The words before each prediction; with a cache, only those it has not seen.
+            attention_mask (`torch.Tensor` of shape `(batch_size, target_length)`, *optional*):
+                0 where an input is padding, which leaves the state as it was. With a cache, earlier columns may stand
+                before those of `input_ids`.
+            encoder_hidden_states (`torch.FloatTensor` of shape `(batch_size, source_length, memory_size)`):
+                The memory.
+            encoder_attention_mask (`torch.Tensor` of shape `(batch_size, source_length)`, *optional*):
+                1 for words, 0 for padding.
+            encoder_final_state (`torch.FloatTensor` of shape `(batch_size, encoder_layers, parts, memory_size)`):
+                The thought vector; not read with a cache that has seen tokens, nor with `bridge="zero"`.
+            past_key_values ([`RnnAttnCache`], *optional*): the state to go on from; it is updated.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch_size, target_length, decoder_embedding_size)`,
+                *optional*): embeddings instead of `input_ids`.
+            use_cache (`bool`, *optional*): whether to return a cache.
+            output_attentions, output_hidden_states (`bool`, *optional*): whether to return them.
+
+        Returns:
+            `last_hidden_state` holds the attentional states (B, T, A). `hidden_states` are the embeddings and the h_t
+            of every layer; `cross_attentions` is one tensor (B, 1, T, S), or `None` without attention.
+        """
+        embeddings = embed_tokens(self.embed_tokens, input_ids, inputs_embeds, "decoder_")
+        keep_mask = None if attention_mask is None else attention_mask[:, -embeddings.shape[1] :].bool()
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        if use_cache and past_key_values is None:
+            past_key_values = RnnAttnCache(self.config.decoder_layers)
+        memory = SourceMemory(encoder_hidden_states, _keep_mask(encoder_attention_mask, encoder_hidden_states))
+        state = None if past_key_values is None else past_key_values.read()
+        if state is None:
+            state = self.recurrence.start(self.bridge(encoder_final_state, memory.states), memory)
+        output = self.recurrence(self.input_dropout(embeddings), state, memory, keep_mask)
+        if past_key_values is not None:
+            past_key_values.write(output.state, embeddings.shape[1])
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
+        output_hidden_states = (
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
+        has_attentions = output_attentions and output.weights is not None
+        return BaseModelOutputWithPastAndCrossAttentions(
+            last_hidden_state=self.dropout(output.attentional),
+            past_key_values=past_key_values,
+            hidden_states=(embeddings, *output.hidden) if output_hidden_states else None,
+            cross_attentions=(output.weights.unsqueeze(1),) if has_attentions else None,
+        )
+
+
+class RnnAttnModel(RnnAttnPreTrainedModel):
+    """The bare RNN encoder-decoder with Luong attention, without an output layer.
+
+    Args:
+        config ([`RnnAttnConfig`])
+    """
+
+    def __init__(self, config: RnnAttnConfig):
+        super().__init__(config)
+        self.encoder = RnnAttnEncoder(config)
+        self.decoder = RnnAttnDecoder(config)
+        if config.share_encoder_decoder_embeddings:
+            self._tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.encoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        self.encoder.embed_tokens = value
+        if self.config.share_encoder_decoder_embeddings:
+            self.decoder.embed_tokens = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: RnnAttnEncoderOutput | tuple[torch.Tensor, ...] | None = None,
+        past_key_values: RnnAttnCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> Seq2SeqModelOutput:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, source_length)`, *optional*): source words.
+            attention_mask (`torch.Tensor` of shape `(batch_size, source_length)`, *optional*):
+                1 for words, 0 for padding, on either side or both.
+            decoder_input_ids (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
+                The words before each prediction, the first being `config.decoder_start_token_id`. With
+                `past_key_values`, only those that the cache has not seen.
+            decoder_attention_mask (`torch.Tensor` of shape `(batch_size, target_length)`, *optional*):
+                0 where a decoder input is padding. Padding after the last word needs no mask.
+            encoder_outputs ([`RnnAttnEncoderOutput`] or `tuple`, *optional*):
+                What the encoder returned, to be used instead of running it again. A tuple holds `last_hidden_state`
+                and `final_state`.
+            past_key_values ([`RnnAttnCache`], *optional*): the decoder's state so far.
+            inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor` of shape `(batch_size, length, embedding_size)`,
+                *optional*): embeddings instead of ids.
+            use_cache (`bool`, *optional*): whether to return the state.
+            output_attentions, output_hidden_states (`bool`, *optional*): whether to return them.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from hf_rnn_attn import RnnAttnConfig, RnnAttnModel
+
+        >>> model = RnnAttnModel(RnnAttnConfig(vocab_size=10, decoder_hidden_size=32))
+        >>> outputs = model(input_ids=torch.tensor([[4, 5, 2]]), decoder_input_ids=torch.tensor([[1, 6]]))
+        >>> list(outputs.last_hidden_state.shape)
+        [1, 2, 32]
+
+        ```"""
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                inputs_embeds=inputs_embeds,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+            )
+        elif not isinstance(encoder_outputs, ModelOutput):
+            encoder_outputs = RnnAttnEncoderOutput(*encoder_outputs[:2])
+        decoder_outputs = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_attention_mask=attention_mask,
+            encoder_final_state=encoder_outputs.get("final_state"),
+            past_key_values=past_key_values,
+            inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=decoder_outputs.last_hidden_state,
+            past_key_values=decoder_outputs.past_key_values,
+            decoder_hidden_states=decoder_outputs.hidden_states,
+            cross_attentions=decoder_outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+        )
+
+
+class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
+    """The RNN encoder-decoder with Luong attention and an output layer: trains on pairs, translates with `generate`.
+
+    Args:
+        config ([`RnnAttnConfig`])
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
+
+    def __init__(self, config: RnnAttnConfig):
+        super().__init__(config)
+        self.model = RnnAttnModel(config)
+        self.lm_head = nn.Linear(config.attentional_size, config.decoder_vocab_size, bias=False)
+        side = "encoder" if config.share_encoder_decoder_embeddings else "decoder"
+        tied = {"lm_head.weight": f"model.{side}.embed_tokens.weight"} if config.tie_word_embeddings else {}
+        self._tied_weights_keys = tied
+        # the library's loss for this class name shifts the labels a second time
+        self.loss_type = "ForMaskedLM"
+        self.generation_config.max_length = 256
+        self.post_init()
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear):
+        self.lm_head = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: RnnAttnEncoderOutput | tuple[torch.Tensor, ...] | None = None,
+        past_key_values: RnnAttnCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        teacher_forcing_ratio: float | None = None,
+        **kwargs,
+    ) -> Seq2SeqLMOutput:
+        r"""
+        Args beyond those of [`RnnAttnModel`]:
+            labels (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
+                The words to predict, -100 where there is padding. Without decoder inputs, they are the labels moved
+                one step to the right.
+            teacher_forcing_ratio (`float`, *optional*):
+                Probability of each decoder input after the first to be the true word; the others are the model's own
+                predictions (scheduled sampling, Bengio et al. 2015). `None` or 1.0 is plain teacher forcing.
+            num_items_in_batch (`int`, *optional*):
+                The number of labels to average the loss over, where the batch is a part of a larger one.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
+
+        >>> model = RnnAttnForConditionalGeneration(RnnAttnConfig(vocab_size=10))
+        >>> outputs = model(input_ids=torch.tensor([[4, 5, 2]]), labels=torch.tensor([[6, 7, 2]]))
+        >>> list(outputs.logits.shape)
+        [1, 3, 10]
+        >>> generated = model.generate(torch.tensor([[4, 5, 2]]), max_new_tokens=5)
+
+        ```"""
+        if labels is not None:
+            if use_cache:
+                logger.warning_once("`use_cache=True` has no use together with `labels`; it is set to `False`.")
+            use_cache = False
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        if encoder_outputs is None:
+            encoder_outputs = self.model.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                inputs_embeds=inputs_embeds,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+            )
+        if teacher_forcing_ratio is not None and teacher_forcing_ratio < 1:
+            decoder_input_ids = self._mix_in_predictions(
+                decoder_input_ids, encoder_outputs, attention_mask, teacher_forcing_ratio
+            )
+        outputs = self.model(
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        logits = self.lm_head(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.decoder_vocab_size, **kwargs)
+        return Seq2SeqLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+        )
+
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
+        return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+
+    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, **kwargs):
+        # a key-value cache can be fed a word twice; a recurrent state would read it twice
+        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            input_ids = input_ids[:, past_key_values.get_seq_length() :]
+        return super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
+
+    @torch.no_grad()
+    def _mix_in_predictions(self, decoder_input_ids, encoder_outputs, attention_mask, teacher_forcing_ratio):
+        """Returns `decoder_input_ids` (B, T) with some words replaced by what the model predicts in their place.
+
+        Runs free of the gradient, word by word; the mixed sentence then takes the ordinary teacher-forced path, whose
+        gradient is the same, since none flows through a choice of words.
+        """
+        mixed = decoder_input_ids.clone()
+        forced = torch.rand(mixed.shape, device=mixed.device) < teacher_forcing_ratio
+        cache = RnnAttnCache(self.config.decoder_layers)
+        for step in range(mixed.shape[1] - 1):
+            outputs = self.model(
+                attention_mask=attention_mask,
+                decoder_input_ids=mixed[:, step : step + 1],
+                encoder_outputs=encoder_outputs,
+                past_key_values=cache,
+                return_dict=True,
+            )
+            predicted = self.lm_head(outputs.last_hidden_state[:, -1]).argmax(-1)
+            replace = ~forced[:, step + 1] & (mixed[:, step + 1] != self.config.pad_token_id)
+            mixed[:, step + 1] = torch.where(replace, predicted, mixed[:, step + 1])
+        return mixed
+
+
+def _keep_mask(attention_mask, like):
+    """Returns the mask as booleans (B, S); `True` everywhere where there is none."""
+    if attention_mask is None:
+        return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
+    return attention_mask.bool()
+
+
+def _run_layer(layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):
+    """Returns the outputs (B, S, M), zero past each row's length, and the final state (B, parts, M)."""
+    if lengths is None:
+        output, state = layer(inputs)
+    else:
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        output, state = layer(packed)
+        output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.shape[1])
+    parts = state if isinstance(state, tuple) else (state,)
+    return output, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], 1)
+
+
+def _restore_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Puts states (B, S, M) that stand in reading order back where their words stand."""
+    return torch.zeros_like(states).scatter(1, order.expand_as(states), states)
+
+
+__all__ = ["RnnAttnEncoderOutput", "RnnAttnForConditionalGeneration", "RnnAttnModel", "RnnAttnPreTrainedModel"]

@@ -1,0 +1,359 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The task "translation", which transformers 5 lacks: text in, text out, and the attention behind it on request.
+
+[`TranslationPipeline`] serves every encoder-decoder of the library that reads text; arguments and output are those of
+transformers 4.57. [`register_translation_pipeline`] teaches `transformers.pipeline` the task. This file knows neither
+the configuration nor the model of this project: it sees them as it sees Marian or T5, through `generate()`.
+"""
+
+import copy
+import enum
+import functools
+import re
+import warnings
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig, Pipeline, pipelines
+from transformers.utils import logging
+
+
+logger = logging.get_logger(__name__)
+
+TASK = "translation"
+LENGTH_LIMITS = {"max_length", "max_new_tokens"}
+# Used for what neither the call nor the checkpoint's generation_config sets
+DEFAULT_MAX_NEW_TOKENS = 256
+DEFAULT_NUM_BEAMS = 4
+# What `pipeline("translation_en_to_de")` loads when no model is named: repository and revision, as in 4.57
+DEFAULT_MODEL = ("google-t5/t5-base", "a9723ea")
+DEFAULT_MODEL_TARGETS = ("fr", "de", "ro")
+
+
+class ReturnType(enum.Enum):
+    """What a record of the output holds: token ids or text."""
+
+    TENSORS = 0
+    TEXT = 1
+
+
+def languages_of_task(task: str) -> tuple[str, str] | None:
+    """Source and target language of a task name such as "translation_de_to_en"; None for a name without languages.
+
+    Raises:
+        KeyError: if the name starts like one with languages and is not.
+    """
+    if not task.startswith(f"{TASK}_"):
+        return None
+    languages = re.fullmatch(rf"{TASK}_(.+?)_to_(.+)", task)
+    if languages is None:
+        raise KeyError(f"Invalid translation task {task}: write it as translation_XX_to_YY, e.g. translation_de_to_en.")
+    return languages.groups()
+
+
+def check_model(model) -> None:
+    """Raises a ValueError unless `model` is an encoder-decoder that reads token ids and can generate."""
+    if model.config.is_encoder_decoder and model.can_generate() and model.main_input_name == "input_ids":
+        return
+    raise ValueError(
+        f"The translation pipeline needs an encoder-decoder model that reads text and can generate, such as"
+        f" RnnAttnForConditionalGeneration, MarianMTModel or T5ForConditionalGeneration, but got"
+        f" {type(model).__name__}. Load the checkpoint with AutoModelForSeq2SeqLM, or use another task for it."
+    )
+
+
+def attention_of_sequences(outputs) -> torch.Tensor:
+    """Cross attention behind each returned sequence: mean over the heads of the last layer.
+
+    Args:
+        outputs: what `generate(output_attentions=True, return_dict_in_generate=True)` returns for `batch_size` inputs.
+
+    Returns:
+        `torch.FloatTensor` of shape `(batch_size * num_return_sequences, generated_length, source_length)`; row t
+        belongs to the t-th token after the decoder's prompt. Rows after the end of a sequence mean nothing.
+
+    Raises:
+        ValueError: if the model returned no cross attention.
+    """
+    layers = outputs.cross_attentions[0] if outputs.cross_attentions else ()
+    if not layers or layers[-1] is None:
+        raise ValueError(
+            "output_attentions=True needs a model that returns cross attentions, and this one returned none. A"
+            ' Transformer must be loaded with model_kwargs={"attn_implementation": "eager"}; a model without attention'
+            " has none to show."
+        )
+    # The first step may have read a prompt of several tokens: its last position is the one that generated
+    steps = torch.stack([layers[-1][:, :, -1].mean(1) for layers in outputs.cross_attentions], dim=1)  # (rows, T, S)
+    beam_indices = getattr(outputs, "beam_indices", None)
+    if beam_indices is None:
+        return steps
+    # Beams change rows on their way: beam_indices (batch * returned, T) names the row that generated each token,
+    # -1 after the end
+    rows = beam_indices.long().clamp(min=0)
+    return steps[rows, torch.arange(rows.shape[1], device=rows.device)]
+
+
+def _given(values: dict) -> dict:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _with_settings(generate_kwargs: dict, **settings) -> dict:
+    """`generate_kwargs` with `settings`, in a copy of its `generation_config` if it has one."""
+    if "generation_config" not in generate_kwargs:
+        return {**generate_kwargs, **settings}
+    # generate() wants them in one place
+    config = copy.deepcopy(generate_kwargs["generation_config"])
+    config.update(**settings)
+    return {**generate_kwargs, "generation_config": config}
+
+
+class TranslationPipeline(Pipeline):
+    """Translates text with any encoder-decoder model of the library.
+
+    Arguments of a call (and, as defaults for every call, of `pipeline(...)`):
+
+    * `return_tensors` (`bool`, *optional*): token ids under "translation_token_ids" instead of the text;
+      `return_type` ([`ReturnType`]) says the same and wins; `return_text` is accepted and changes nothing, as in 4.57.
+    * `clean_up_tokenization_spaces` (`bool`, *optional*, defaults to `False`): handed to the tokenizer's `decode`.
+    * `truncation` (*optional*): handed to the tokenizer; the input is not truncated unless this says so.
+    * `src_lang`, `tgt_lang` (`str`, *optional*): for tokenizers of many languages (mBART, NLLB, M2M100 ...); others
+      ignore them. They default to those in the task's name, "translation_XX_to_YY".
+    * `stop_sequence` (`str`, *optional*): its first token takes the place of the end-of-sequence token.
+    * `output_attentions` (`bool`, *optional*, defaults to `False`): adds "source_tokens" (S strings), "target_tokens"
+      (T strings) and "attention" (T lists of S floats, each summing to one) to a record: the cross attention of the
+      last layer, averaged over its heads, that generated each token of the returned sequence. Padding is left out;
+      the end-of-sequence token is kept on both sides.
+    * everything else goes to `model.generate()`.
+
+    Generation parameters come from the call, then from `config.task_specific_params` of the task, then from the
+    checkpoint's generation_config, then from here: `max_new_tokens=256` (unless either length limit is set) and
+    `num_beams=4`. A `generation_config` argument replaces all of them.
+
+    Example:
+
+    ```python
+    >>> import hf_rnn_attn
+    >>> from transformers import pipeline
+
+    >>> translator = pipeline("translation", model="path/to/checkpoint")
+    >>> translator("Ein Mann fährt auf einem Fahrrad.")
+    [{'translation_text': 'A man is riding a bicycle.'}]
+    ```
+
+    Raises:
+        ValueError: if the model is no encoder-decoder that reads text and can generate.
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+    # The base class would prepare generation parameters too, differently from release to release
+    _pipeline_calls_generate = False
+
+    def __init__(self, model, *args, **kwargs):
+        check_model(model)
+        super().__init__(model, *args, **kwargs)
+        self.task = self._task_with_parameters()
+        parameters = dict(self._task_specific_params().get(self.task, {}))
+        self.prefix = parameters.pop("prefix", getattr(model.config, "prefix", None)) or ""
+        generation_names = GenerationConfig().to_dict()
+        self.task_generate_kwargs = {name: value for name, value in parameters.items() if name in generation_names}
+
+    def _task_specific_params(self) -> dict[str, dict]:
+        return getattr(self.model.config, "task_specific_params", None) or {}
+
+    def _task_with_parameters(self) -> str:
+        """The task itself, or for plain "translation" the first one that the configuration has parameters for."""
+        parameters = self._task_specific_params()
+        named = [task for task in parameters if task.startswith(f"{TASK}_")]
+        if self.task not in ("", TASK) or TASK in parameters or not named:
+            return self.task or TASK
+        warnings.warn(
+            f'The task "translation" does not say from which language into which; using "{named[0]}", the first one'
+            " that the model's configuration has parameters for.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return named[0]
+
+    def _sanitize_parameters(
+        self,
+        return_tensors=None,
+        return_text=None,
+        return_type=None,
+        clean_up_tokenization_spaces=None,
+        truncation=None,
+        stop_sequence=None,
+        src_lang=None,
+        tgt_lang=None,
+        **forward_params,
+    ):
+        if return_type is None and return_tensors is not None:
+            return_type = ReturnType.TENSORS if return_tensors else ReturnType.TEXT
+        if stop_sequence is not None:
+            forward_params["eos_token_id"] = self._first_token_id(stop_sequence)
+        preprocess_params = {"truncation": truncation, "src_lang": src_lang, "tgt_lang": tgt_lang}
+        postprocess_params = {
+            "return_type": return_type,
+            "clean_up_tokenization_spaces": clean_up_tokenization_spaces,
+        }
+        return _given(preprocess_params), forward_params, _given(postprocess_params)
+
+    def _first_token_id(self, stop_sequence: str) -> int:
+        token_ids = self.tokenizer(text_target=stop_sequence, add_special_tokens=False)["input_ids"]
+        if not token_ids:
+            raise ValueError(f"stop_sequence needs at least one token, but {stop_sequence!r} has none.")
+        if len(token_ids) > 1:
+            warnings.warn(
+                f"stop_sequence {stop_sequence!r} has {len(token_ids)} tokens; generation stops at the first of them.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return token_ids[0]
+
+    def __call__(self, inputs, **kwargs):
+        """Translates.
+
+        Args:
+            inputs: a `str`, a list of them, or a dataset or generator of them; an element may itself be a list of
+                `str`, which is translated as one padded batch.
+            kwargs: see the class.
+
+        Returns:
+            For a `str` a list with one dict per returned sequence; for a list of `str` one flat list of dicts if each
+            has one returned sequence, else a list of such lists; for a dataset or generator an iterable of such lists.
+        """
+        if isinstance(inputs, list) and not inputs:
+            return []
+        results = super().__call__(inputs, **kwargs)
+        if not isinstance(inputs, list) or not all(isinstance(text, str) for text in inputs):
+            return results
+        return [records[0] for records in results] if all(len(records) == 1 for records in results) else results
+
+    def preprocess(self, inputs, truncation=False, src_lang=None, tgt_lang=None):
+        is_batch = isinstance(inputs, list)
+        if not all(isinstance(text, str) for text in (inputs if is_batch else [inputs])):
+            raise TypeError(f"The translation pipeline takes a str or a list of str, but got {inputs!r}.")
+        settings = {"padding": is_batch, "truncation": truncation, "return_tensors": "pt"}
+        if hasattr(self.tokenizer, "_build_translation_inputs"):
+            task_src_lang, task_tgt_lang = languages_of_task(self.task) or (None, None)
+            return self.tokenizer._build_translation_inputs(
+                inputs, src_lang=src_lang or task_src_lang, tgt_lang=tgt_lang or task_tgt_lang, **settings
+            )
+        texts = [self.prefix + text for text in inputs] if is_batch else self.prefix + inputs
+        features = self.tokenizer(texts, **settings)
+        # Some tokenizers make it, generate() refuses it
+        features.pop("token_type_ids", None)
+        return features
+
+    def _forward(self, model_inputs, output_attentions=False, **generate_kwargs):
+        batch_size, input_length = model_inputs["input_ids"].shape
+        generate_kwargs = self._with_defaults(generate_kwargs)
+        self._warn_if_long(input_length, generate_kwargs)
+        if output_attentions:
+            generate_kwargs = _with_settings(generate_kwargs, output_attentions=True, return_dict_in_generate=True)
+        outputs = self.model.generate(**model_inputs, **generate_kwargs)
+        output_ids = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
+        model_outputs = {"output_ids": output_ids.unflatten(0, (batch_size, -1))}
+        if output_attentions:
+            model_outputs["attention"] = attention_of_sequences(outputs).unflatten(0, (batch_size, -1))
+            model_outputs["input_ids"] = model_inputs["input_ids"]
+            model_outputs["attention_mask"] = model_inputs["attention_mask"]
+        return model_outputs
+
+    def _with_defaults(self, generate_kwargs: dict) -> dict:
+        """Arguments for `generate()`: those of the call, and what it would not find in the checkpoint by itself."""
+        if "generation_config" in generate_kwargs:
+            return generate_kwargs
+        arguments = {**self.task_generate_kwargs, **generate_kwargs}
+        if LENGTH_LIMITS & generate_kwargs.keys():
+            # One limit takes the place of the other
+            arguments = {n: v for n, v in arguments.items() if n in generate_kwargs or n not in LENGTH_LIMITS}
+        settled = _given(self.model.generation_config.to_dict()).keys() | arguments.keys()
+        if not LENGTH_LIMITS & settled:
+            arguments["max_new_tokens"] = DEFAULT_MAX_NEW_TOKENS
+        if "num_beams" not in settled:
+            arguments["num_beams"] = DEFAULT_NUM_BEAMS
+        if "pad_token_id" not in settled:
+            arguments["pad_token_id"] = self.tokenizer.pad_token_id
+        return arguments
+
+    def _warn_if_long(self, input_length: int, generate_kwargs: dict) -> None:
+        config = generate_kwargs.get("generation_config", self.model.generation_config)
+        settings = _given(config.to_dict()) | generate_kwargs
+        limit = settings.get("max_new_tokens", settings.get("max_length"))
+        if limit is not None and input_length > 0.9 * limit:
+            logger.warning(
+                f"The input has {input_length} tokens, more than 0.9 * {limit}, the most that the translation may have,"
+                " so its end may be cut off. Raise the limit, e.g. translator(text, max_new_tokens=400)."
+            )
+
+    def postprocess(self, model_outputs, return_type=ReturnType.TEXT, clean_up_tokenization_spaces=False):
+        records = []
+        for output_ids in model_outputs["output_ids"].flatten(0, 1):
+            if return_type == ReturnType.TENSORS:
+                records.append({"translation_token_ids": output_ids})
+                continue
+            text = self.tokenizer.decode(
+                output_ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
+            )
+            records.append({"translation_text": text})
+        if "attention" in model_outputs:
+            for record, attention in zip(records, self._attention_records(model_outputs), strict=True):
+                record.update(attention)
+        return records
+
+    def _attention_records(self, model_outputs):
+        """Tokens and weights of each returned sequence, without padding."""
+        _, returned, target_length, _ = model_outputs["attention"].shape
+        pad_token_id = self.tokenizer.pad_token_id
+        for row, attention in enumerate(model_outputs["attention"].flatten(0, 1)):
+            source_ids = model_outputs["input_ids"][row // returned]
+            source_mask = model_outputs["attention_mask"][row // returned].bool()
+            # The decoder's prompt comes before the tokens that attention was paid for
+            target_ids = model_outputs["output_ids"].flatten(0, 1)[row, -target_length:]
+            target_mask = target_ids != pad_token_id
+            yield {
+                "source_tokens": self._source_tokens(source_ids[source_mask].tolist()),
+                "target_tokens": self.tokenizer.convert_ids_to_tokens(target_ids[target_mask].tolist()),
+                "attention": attention[target_mask][:, source_mask].tolist(),
+            }
+
+    def _source_tokens(self, token_ids: list[int]) -> list[str]:
+        if hasattr(self.tokenizer, "get_src_vocab"):
+            # Marian and FSMT: convert_ids_to_tokens() knows only the target vocabulary
+            tokens = {token_id: token for token, token_id in self.tokenizer.get_src_vocab().items()}
+            return [tokens[token_id] for token_id in token_ids]
+        return getattr(self.tokenizer, "source_tokenizer", self.tokenizer).convert_ids_to_tokens(token_ids)
+
+
+def register_translation_pipeline() -> None:
+    """Makes `pipeline("translation")` and `pipeline("translation_XX_to_YY")` known to transformers.
+
+    Calling it again changes nothing, and a task "translation" that is already there stays as it is. The other tasks
+    that transformers 5 removed stay removed.
+    """
+    registry = pipelines.PIPELINE_REGISTRY
+    if TASK in registry.supported_tasks:
+        return
+    # Not through register_pipeline(): it would make save_pretrained() of a Marian pipeline copy this file to the
+    # checkpoint, which then could not be loaded without trust_remote_code
+    registry.supported_tasks[TASK] = {
+        "impl": TranslationPipeline,
+        "pt": (AutoModelForSeq2SeqLM,),
+        "default": {("en", target): {"model": DEFAULT_MODEL} for target in DEFAULT_MODEL_TARGETS},
+        "type": "text",
+    }
+    # From 5.19 on, `pipeline` refuses the tasks in this table before it asks the registry
+    getattr(pipelines, "REMOVED_TASKS", {}).pop(TASK, None)
+    registry.check_task = functools.partial(_check_task, registry.check_task)
+
+
+def _check_task(check_registered_task, task: str):
+    """`PipelineRegistry.check_task` for names with languages too."""
+    languages = languages_of_task(task)
+    if languages is None:
+        return check_registered_task(task)
+    name, implementation, _ = check_registered_task(TASK)
+    return name, implementation, languages

@@ -1,0 +1,170 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""RnnAttnTokenizer: two fast tokenizers, one for the source text and one for the target text, behind one interface.
+
+This file holds how the two sides are called, decoded, saved and loaded. It does not know how they were trained: any
+two backends of the `tokenizers` library will do. Joint vocabularies need nothing from here; the library's own fast
+tokenizer serves them.
+"""
+
+import os
+
+from transformers import BatchEncoding, PreTrainedTokenizerFast
+
+
+TARGET_TOKENIZER_FILE = "target_tokenizer.json"
+
+
+class RnnAttnTokenizer(PreTrainedTokenizerFast):
+    """
+    A fast tokenizer with separate source and target vocabularies.
+
+    What goes in as text is source text, unless it is handed over as `text_target`; what goes in as ids or tokens is
+    target text, since ids come out of the model's decoder:
+
+    | source side | target side |
+    | --- | --- |
+    | `tokenizer(text)` | `tokenizer(text_target=...)`; with both texts, the `labels` beside the `input_ids` |
+    | `encode`, `tokenize`, `convert_tokens_to_ids` | `decode`, `batch_decode`, `convert_ids_to_tokens` |
+    | `vocab_size`, `len()`, `get_vocab` | `target_vocab_size` |
+
+    For everything else, [`source_tokenizer`] and [`target_tokenizer`] are plain fast tokenizers of one side each:
+    `tokenizer.source_tokenizer.convert_ids_to_tokens(input_ids)` names the columns of an attention picture,
+    `model.generate(..., stop_strings=..., tokenizer=tokenizer.target_tokenizer)` looks for target strings, and
+    `tokenizer.target_tokenizer.add_tokens(...)` enlarges the target vocabulary (`tokenizer.add_tokens` the source's).
+
+    Padding, truncation, `max_length` and `return_tensors` act on both sides; `max_target_length` sets a limit of its
+    own for the targets.
+
+    Args:
+        target_tokenizer_file (`str`, *optional*):
+            A serialised `tokenizers.Tokenizer` for the target side. Either this or `target_tokenizer_object` is needed.
+        target_tokenizer_object (`tokenizers.Tokenizer`, *optional*):
+            The same, as an object. It is copied.
+        pad_token (`str`, *optional*, defaults to `"<pad>"`):
+            The padding token. The four special tokens must have the same ids on both sides.
+        bos_token (`str`, *optional*, defaults to `"<s>"`):
+            The token that starts the decoder. Encoding does not add it.
+        eos_token (`str`, *optional*, defaults to `"</s>"`):
+            The token that ends every encoded text.
+        unk_token (`str`, *optional*, defaults to `"<unk>"`):
+            The token for what the vocabulary cannot spell.
+        kwargs:
+            `tokenizer_file` or `tokenizer_object` for the source side, and every other argument of
+            [`PreTrainedTokenizerFast`].
+
+    Raises:
+        ValueError: if there is no target side, or if a special token has different ids on the two sides.
+
+    Example:
+
+    ```python
+    >>> tokenizer = train_tokenizer(["ein Hund", "eine Katze"], ["a dog", "a cat"], kind="word", joint=False)
+    >>> batch = tokenizer(["eine Katze"], text_target=["a cat"], return_tensors="pt")
+    >>> tokenizer.batch_decode(batch["labels"], skip_special_tokens=True)
+    ['a cat']
+    >>> tokenizer.source_tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
+    ['▁eine', '▁Katze', '</s>']
+    ```
+    """
+
+    vocab_files_names = {"tokenizer_file": "tokenizer.json", "target_tokenizer_file": TARGET_TOKENIZER_FILE}
+    model_input_names = ["input_ids", "attention_mask"]
+
+    def __init__(
+        self,
+        target_tokenizer_file=None,
+        target_tokenizer_object=None,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        **kwargs,
+    ):
+        if target_tokenizer_file is None and target_tokenizer_object is None:
+            raise ValueError(
+                f"RnnAttnTokenizer has two sides and found no target side. Expected the file {TARGET_TOKENIZER_FILE} "
+                "beside tokenizer.json, or the argument `target_tokenizer_object`. "
+                "For a joint vocabulary use PreTrainedTokenizerFast."
+            )
+        kwargs.pop("auto_map", None)  # saving writes it anew; kept, it would go along when one side is saved alone
+        super().__init__(pad_token=pad_token, bos_token=bos_token, eos_token=eos_token, unk_token=unk_token, **kwargs)
+        target = PreTrainedTokenizerFast(tokenizer_file=target_tokenizer_file, tokenizer_object=target_tokenizer_object)
+        self._target_backend = target.backend_tokenizer
+        self._check_special_tokens()
+
+    @classmethod
+    def convert_to_native_format(cls, **kwargs):
+        # both files hold a whole tokenizer; the base class takes the source's apart for a class that has an __init__
+        return kwargs
+
+    def _check_special_tokens(self):
+        # extra special tokens may be added to one side alone; those that padding, decoding and the loss rely on may not
+        for token in (self.pad_token, self.bos_token, self.eos_token, self.unk_token):
+            source_id, target_id = self._tokenizer.token_to_id(token), self._target_backend.token_to_id(token)
+            if source_id != target_id:
+                raise ValueError(
+                    f"The special token {token} has id {source_id} in the source vocabulary and {target_id} in the "
+                    "target vocabulary; both must be equal. Train both sides with the same list of special tokens."
+                )
+
+    def _side(self, backend) -> PreTrainedTokenizerFast:
+        # made anew at each use, so that both sides always share every setting (padding side, maximal length, ...)
+        side = PreTrainedTokenizerFast.__new__(PreTrainedTokenizerFast)
+        side.__dict__.update(self.__dict__, _tokenizer=backend)
+        return side
+
+    @property
+    def source_tokenizer(self) -> PreTrainedTokenizerFast:
+        """`PreTrainedTokenizerFast`: the source side alone, for encoding and decoding, with all settings."""
+        return self._side(self._tokenizer)
+
+    @property
+    def target_tokenizer(self) -> PreTrainedTokenizerFast:
+        """`PreTrainedTokenizerFast`: the target side alone, for encoding and decoding, with all settings."""
+        return self._side(self._target_backend)
+
+    @property
+    def target_vocab_size(self) -> int:
+        """`int`: size of the target vocabulary without added tokens, as `vocab_size` is of the source vocabulary."""
+        return self.target_tokenizer.vocab_size
+
+    def __call__(self, text=None, text_pair=None, text_target=None, text_pair_target=None, **kwargs) -> BatchEncoding:
+        """
+        Encode `text` with the source side and `text_target` with the target side; arguments as in the library.
+
+        Returns:
+            [`BatchEncoding`]: `input_ids` and `attention_mask` of `text`, and `labels` if both texts are given; of
+            `text_target` if that is given alone.
+        """
+        if text_target is None:
+            return super().__call__(text, text_pair, **kwargs)
+        target = self.target_tokenizer(text_target=text_target, text_pair_target=text_pair_target, **kwargs)
+        if text is None:
+            return target
+        encoding = super().__call__(text, text_pair, **kwargs)
+        encoding["labels"] = target["input_ids"]
+        return encoding
+
+    def decode(self, token_ids, skip_special_tokens=False, use_source_tokenizer=False, **kwargs) -> str | list[str]:
+        """Turn target ids, or source ids with `use_source_tokenizer=True`, into text; a batch gives a list."""
+        side = self.source_tokenizer if use_source_tokenizer else self.target_tokenizer
+        return side.decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+
+    def convert_ids_to_tokens(self, ids, skip_special_tokens=False) -> str | list[str]:
+        """Name the tokens of target ids; `source_tokenizer.convert_ids_to_tokens` names those of source ids."""
+        return self.target_tokenizer.convert_ids_to_tokens(ids, skip_special_tokens=skip_special_tokens)
+
+    def convert_tokens_to_string(self, tokens) -> str:
+        """Join target tokens into text."""
+        return self.target_tokenizer.convert_tokens_to_string(tokens)
+
+    def _save_pretrained(self, save_directory, file_names, legacy_format=None, filename_prefix=None):
+        file_names = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        target_file = os.path.join(save_directory, prefix + TARGET_TOKENIZER_FILE)
+        self._target_backend.save(target_file)
+        return (*file_names, target_file)
+
+
+RnnAttnTokenizer.register_for_auto_class()

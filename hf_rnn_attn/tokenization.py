@@ -1,0 +1,275 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Train tokenizers from text: BPE and unigram subwords, words, characters; one joint vocabulary or one for each side.
+
+This file holds what a text becomes on its way to ids and back. It does not know where the text comes from, and it does
+not know the model.
+
+Every kind normalises to Unicode NFC (Hangul jamo and combining marks are composed where a composed character exists),
+writes a space as ▁ (U+2581; a ▁ in the text is read as a space) and appends `</s>`. Decoding with
+`skip_special_tokens=True` gives back the normalised text, with these exceptions:
+
+| kind | a token is | not given back |
+| --- | --- | --- |
+| bpe, unigram | a part of a word, a digit, a part of a run of other signs | nothing else |
+| char | a code point | characters that are not in the training text (`<unk>`) |
+| word | a run of letters, marks and digits, or one other sign | unknown words (`<unk>`); white space as it was |
+
+White space is kept by bpe, unigram and char, at the ends and repeated too; word makes one space of every run of it and
+leaves none at the ends. bpe and unigram spell characters that they do not know in UTF-8 bytes and never need `<unk>`.
+The names of special tokens are ordinary text where they occur in a text (`split_special_tokens=True`): `<s>` is also
+HTML. A word after a space (`▁word`) and the same one after a bracket or a hyphen (`word`) are two entries of a
+vocabulary.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+from typing import Literal, get_args
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
+
+from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
+
+
+TokenizerKind = Literal["bpe", "unigram", "word", "char"]
+
+# their order gives their ids, 0 to 3
+SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
+SETTINGS = {
+    "padding_side": "right",
+    "model_input_names": ["input_ids", "attention_mask"],
+    "clean_up_tokenization_spaces": False,
+    "split_special_tokens": True,
+}
+
+SPACE = "▁"
+LETTER = r"\p{L}\p{M}"
+# a piece takes the one space before it; letters, digits and signs never share a piece, so that no name of a special
+# token or of a byte, all of which mix signs and letters, can be put together from text
+SUBWORD_PATTERN = f"{SPACE}?[{LETTER}]+|{SPACE}?\\p{{N}}|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]+|{SPACE}"
+WORD_PATTERN = f"{SPACE}?[{LETTER}\\p{{N}}]+|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]"
+
+
+def _normalizer(kind: TokenizerKind, lowercase: bool) -> normalizers.Normalizer:
+    steps = [normalizers.Lowercase()] if lowercase else []
+    steps.append(normalizers.NFC())
+    if kind == "word":
+        steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    if kind != "char":
+        # the first word gets a space too and is the same token wherever it stands; the decoder takes it off again
+        steps.append(normalizers.Prepend(SPACE))
+    steps.append(normalizers.Replace(" ", SPACE))
+    return normalizers.Sequence(steps)
+
+
+def _decoder(kind: TokenizerKind) -> decoders.Decoder:
+    steps = [decoders.Replace(SPACE, " ")]
+    if kind in ("bpe", "unigram"):
+        steps.append(decoders.ByteFallback())
+    if kind == "word":
+        steps.append(decoders.Replace(SPECIAL_TOKENS["unk_token"], f" {SPECIAL_TOKENS['unk_token']}"))
+    steps.append(decoders.Fuse())
+    if kind != "char":
+        steps.append(decoders.Strip(" ", left=1, right=0))
+    return decoders.Sequence(steps)
+
+
+def _untrained(model: models.Model, kind: TokenizerKind, lowercase: bool) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = _normalizer(kind, lowercase)
+    if kind != "char":
+        pattern = WORD_PATTERN if kind == "word" else SUBWORD_PATTERN
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+    tokenizer.decoder = _decoder(kind)
+    return tokenizer
+
+
+def _train_subwords(
+    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, lowercase: bool, min_frequency: int
+) -> Tokenizer:
+    unk_token, reserved = SPECIAL_TOKENS["unk_token"], [*SPECIAL_TOKENS.values(), *BYTE_TOKENS]
+    common = {"vocab_size": vocab_size, "special_tokens": reserved, "show_progress": False}
+    if kind == "bpe":
+        model = models.BPE(unk_token=unk_token)
+        # the rarest characters are left to the bytes where the vocabulary cannot hold all
+        trainer = trainers.BpeTrainer(min_frequency=min_frequency, limit_alphabet=vocab_size - len(reserved), **common)
+    else:
+        model, trainer = models.Unigram(), trainers.UnigramTrainer(unk_token=unk_token, **common)
+    tokenizer = _untrained(model, kind, lowercase)
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    return _with_byte_fallback(tokenizer)
+
+
+def _with_byte_fallback(tokenizer: Tokenizer) -> Tokenizer:
+    # a trainer takes tokens of one's own as special tokens only; bytes are ordinary ones, or decoding would skip them
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in BYTE_TOKENS]
+    state["model"]["byte_fallback"] = True
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def _train_words(texts: Iterable[str], vocab_size: int, lowercase: bool, min_frequency: int) -> Tokenizer:
+    tokenizer = _untrained(models.WordLevel(unk_token=SPECIAL_TOKENS["unk_token"]), "word", lowercase)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    return tokenizer
+
+
+def _train_characters(texts: Iterable[str], vocab_size: int, lowercase: bool, min_frequency: int) -> Tokenizer:
+    normalizer = _normalizer("char", lowercase)
+    counts = Counter(chain.from_iterable(normalizer.normalize_str(text) for text in texts))
+    kept = [char for char in counts if counts[char] >= min_frequency]
+    kept.sort(key=lambda char: (-counts[char], char))
+    names = [*SPECIAL_TOKENS.values(), *kept][:vocab_size]
+    vocab = {name: index for index, name in enumerate(names)}
+    # BPE without merges leaves every character alone and needs no splitting of the text into words of one character
+    tokenizer = _untrained(models.BPE(vocab, [], unk_token=SPECIAL_TOKENS["unk_token"]), "char", lowercase)
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS.values()])
+    return tokenizer
+
+
+def _train_side(
+    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, lowercase: bool, min_frequency: int
+) -> Tokenizer:
+    reserved = len(SPECIAL_TOKENS) + (len(BYTE_TOKENS) if kind in ("bpe", "unigram") else 0)
+    _check_request(kind, vocab_size, min_frequency, reserved)
+    if kind == "word":
+        tokenizer = _train_words(texts, vocab_size, lowercase, min_frequency)
+    elif kind == "char":
+        tokenizer = _train_characters(texts, vocab_size, lowercase, min_frequency)
+    else:
+        tokenizer = _train_subwords(texts, kind, vocab_size, lowercase, min_frequency)
+    _check_result(tokenizer, kind, vocab_size, reserved)
+    eos_token = SPECIAL_TOKENS["eos_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {eos_token}",
+        pair=f"$A $B {eos_token}",
+        special_tokens=[(eos_token, tokenizer.token_to_id(eos_token))],
+    )
+    return tokenizer
+
+
+def _check_request(kind: str, vocab_size: int, min_frequency: int, reserved: int):
+    if kind not in get_args(TokenizerKind):
+        raise ValueError(f"Expected kind to be one of {', '.join(get_args(TokenizerKind))}, got {kind!r}.")
+    if kind == "unigram" and min_frequency != 1:
+        raise ValueError(
+            f"min_frequency={min_frequency} has no meaning for kind='unigram', which keeps the pieces that explain the "
+            "text best. Leave min_frequency out, or choose kind='bpe'."
+        )
+    if vocab_size <= reserved:
+        raise ValueError(
+            f"Expected vocab_size above {reserved} for kind={kind!r}, got {vocab_size}: {reserved} entries are taken "
+            "by special tokens" + (" and bytes. Raise it, or choose kind='char' or 'word'." if reserved > 4 else ".")
+        )
+
+
+def _check_result(tokenizer: Tokenizer, kind: str, vocab_size: int, reserved: int):
+    size = tokenizer.get_vocab_size()
+    if size == reserved:
+        raise ValueError(
+            "The text to train the tokenizer on gave no vocabulary. Was the iterator used up before, is the text "
+            "empty, or is min_frequency too high?"
+        )
+    if size > vocab_size:
+        raise ValueError(
+            f"kind={kind!r} keeps every character of the text and needs {size} entries, more than "
+            f"vocab_size={vocab_size}. Raise vocab_size, or choose kind='bpe', which spells rare characters in bytes."
+        )
+
+
+def train_tokenizer(
+    source: Iterable[str],
+    target: Iterable[str],
+    *,
+    kind: TokenizerKind = "bpe",
+    target_kind: TokenizerKind | None = None,
+    vocab_size: int = 8000,
+    target_vocab_size: int | None = None,
+    joint: bool = True,
+    lowercase: bool = False,
+    min_frequency: int = 1,
+) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
+    """
+    Train the tokenizer of a source-target pair on text.
+
+    Training on the same text gives the same tokenizer again, except for `unigram`: there the trainer of the
+    `tokenizers` library adds up its numbers in no fixed order, and ids can change places from run to run. Save it and
+    load it.
+
+    Args:
+        source (`Iterable[str]`):
+            Source texts. A generator will do; it is read once.
+        target (`Iterable[str]`):
+            Target texts. They need not be aligned with the source texts.
+        kind (`str`, *optional*, defaults to `"bpe"`):
+            `"bpe"`, `"unigram"`, `"word"` or `"char"`. See the table at the head of this module for what each keeps.
+        target_kind (`str`, *optional*, defaults to `kind`):
+            The kind of the target side, for separate vocabularies only: letters to phones is `"char"` to `"word"`.
+        vocab_size (`int`, *optional*, defaults to 8000):
+            The largest number of entries, special tokens included, of the joint or the source vocabulary. For `bpe` and
+            `unigram` 260 of them are the special tokens and the bytes.
+        target_vocab_size (`int`, *optional*, defaults to `vocab_size`):
+            The same for the target side, for separate vocabularies only.
+        joint (`bool`, *optional*, defaults to `True`):
+            One vocabulary for both sides, or one for each.
+        lowercase (`bool`, *optional*, defaults to `False`):
+            Lowercase both sides, before NFC.
+        min_frequency (`int`, *optional*, defaults to 1):
+            A pair is merged (`bpe`) and a word or character is kept (`word`, `char`) if the text holds it that often.
+            2 or more teaches a word model what `<unk>` is.
+
+    Returns:
+        A plain fast tokenizer of the library if `joint`, otherwise an [`RnnAttnTokenizer`]. `<pad>`, `<s>`, `</s>` and
+        `<unk>` have the ids 0 to 3, and an encoded text ends with `</s>`.
+
+    Raises:
+        ValueError: for an unknown kind, an empty text, a vocabulary that is too small, and arguments that exclude each
+            other.
+
+    Example:
+
+    ```python
+    >>> from hf_rnn_attn.tokenization import train_tokenizer
+    >>> tokenizer = train_tokenizer(["안녕 하세요"], ["hello there"], kind="char")
+    >>> tokenizer.decode(tokenizer("하세요")["input_ids"], skip_special_tokens=True)
+    '하세요'
+    ```
+    """
+    if isinstance(source, str) or isinstance(target, str):
+        raise ValueError("Expected iterables of texts to train a tokenizer, got one string. Pass [text] instead.")
+    options = {"lowercase": lowercase, "min_frequency": min_frequency}
+    if not joint:
+        target_kind, target_vocab_size = target_kind or kind, target_vocab_size or vocab_size
+        return RnnAttnTokenizer(
+            tokenizer_object=_train_side(source, kind, vocab_size, **options),
+            target_tokenizer_object=_train_side(target, target_kind, target_vocab_size, **options),
+            **SPECIAL_TOKENS,
+            **SETTINGS,
+        )
+    if target_kind is not None or target_vocab_size is not None:
+        raise ValueError(
+            "target_kind and target_vocab_size belong to separate vocabularies, got them with joint=True. "
+            "Leave them out or pass joint=False."
+        )
+    backend = _train_side(chain(source, target), kind, vocab_size, **options)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL_TOKENS, **SETTINGS)

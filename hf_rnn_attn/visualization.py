@@ -1,0 +1,217 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Attention as a picture and as a standalone HTML page.
+
+This file knows nothing of models and tokenizers: it takes the weights and the tokens of one sentence pair.
+matplotlib is imported only when a picture is asked for.
+"""
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jinja2 import Environment
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# inches
+CELL = 0.32
+SMALLEST_SIDE = 1.5
+LARGEST_SIDE = 40.0
+BAR_WIDTH = 0.2
+MARGIN = 1.0
+# points
+LABEL_SIZE = 10.0
+TITLE_SIZE = 12.0
+# characters
+TITLE_LENGTH = 60
+
+
+def _weights(attention, source_tokens: Sequence[str], target_tokens: Sequence[str]) -> np.ndarray:
+    """Checks the attention of one sentence pair and returns it as floats of shape (T, S)."""
+    weights = torch.as_tensor(attention).detach().float().cpu().numpy()
+    expected = (len(target_tokens), len(source_tokens))
+    if weights.shape != expected:
+        raise ValueError(
+            f"Expected attention of shape (target tokens, source tokens) = {expected}, but got {weights.shape}. Take "
+            "one sentence and one head, such as `cross_attentions[-1][0, 0]`, and leave out the padding on both sides."
+        )
+    if 0 in expected:
+        raise ValueError(f"Expected at least one target and one source token, but got {expected[0]} and {expected[1]}.")
+    # half precision rounds a weight of one to slightly more; not (...) also catches NaN
+    if not (weights.min() >= 0 and weights.max() <= 1.01):
+        raise ValueError(
+            f"Expected attention weights from 0 to 1, but got values from {weights.min():.3g} to {weights.max():.3g}. "
+            "Scores before the softmax are no weights."
+        )
+    return weights
+
+
+def _escape(character: str) -> str:
+    return f"U+{ord(character):04X}"
+
+
+def _visible(token: str) -> str:
+    """The token with ␣ for a space and U+XXXX for other invisible characters; sub-word markers such as ▁ stay."""
+    return "".join("␣" if c == " " else c if c.isprintable() else _escape(c) for c in token)
+
+
+def _drawn_by(path: str, characters: set[str]) -> set[str]:
+    """The characters for which the font in a file has a glyph."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(path)
+    # bitmap fonts, such as those of coloured emoji, cannot be drawn
+    return {c for c in characters if font.scalable and font.get_char_index(ord(c))}
+
+
+def _font_families(characters: set[str]) -> tuple[list[str], set[str]]:
+    """Finds installed fonts for all characters.
+
+    1. The families that the user has set in `rcParams["font.family"]` come first.
+    2. While characters are missing, the family that has most of them is added; matplotlib falls back on it.
+
+    Returns:
+        The families in that order, and the characters that none of them has.
+    """
+    from matplotlib import font_manager, rcParams
+
+    families, missing = list(rcParams["font.family"]), set(characters)
+    for family in families:
+        # a list, because matplotlib parses a lone string as a pattern and stops at hyphens
+        missing -= _drawn_by(font_manager.findfont(font_manager.FontProperties(family=[family])), missing)
+    # the font of last resort has a box for everything
+    faces = [face for face in font_manager.fontManager.ttflist if "Last Resort" not in face.name]
+    # matplotlib remembers its list of fonts longer than some are installed
+    faces = [face for face in faces if Path(face.fname).exists()]
+    faces.sort(key=lambda face: (face.weight != 400, face.name))
+    while missing:
+        best = max(faces, key=lambda face: len(_drawn_by(face.fname, missing)))
+        drawn = _drawn_by(best.fname, missing)
+        if not drawn:
+            break
+        families.append(best.name)
+        missing -= drawn
+    return families, missing
+
+
+def _width(text: str, size: float) -> float:
+    """About the width of one line in inches: East Asian characters are square, others 0.6 of that."""
+    return sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in text) * size / 72
+
+
+def _draw(
+    figure: "Figure", weights: np.ndarray, sources: list[str], targets: list[str], title: str, families: list[str]
+) -> None:
+    """Draws the heat map, about square cells; the figure's constrained layout then makes room for every label."""
+    cell = min(CELL, LARGEST_SIDE / max(weights.shape))
+    size = LABEL_SIZE * cell / CELL
+    height, width = (max(SMALLEST_SIDE, cell * count) for count in weights.shape)
+    longest_source, longest_target = (max(_width(label, size) for label in labels) for labels in (sources, targets))
+    longest_title = max(_width(line, TITLE_SIZE) for line in title.split("\n"))
+    rotation = 45 if longest_source > cell else 0
+    text = {"fontfamily": families, "parse_math": False}
+
+    figure.set_size_inches(
+        max(width + longest_target + BAR_WIDTH + 2 * MARGIN, longest_title + MARGIN),
+        height + longest_source + MARGIN + (title.count("\n") + 1) * TITLE_SIZE / 72,
+    )
+    axes, bar = figure.subplots(1, 2, width_ratios=[width, BAR_WIDTH])
+    image = axes.imshow(weights, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xticks(range(len(sources)), sources, rotation=rotation, **text, fontsize=size)
+    axes.set_yticks(range(len(targets)), targets, **text, fontsize=size)
+    for label in axes.get_xticklabels() if rotation else []:
+        label.set(ha="left", rotation_mode="anchor")
+    axes.set(xlabel="source", ylabel="target")
+    figure.colorbar(image, cax=bar, label="attention weight")
+    figure.suptitle(title, fontsize=TITLE_SIZE, **text)
+
+
+def plot_attention(
+    attention, source_tokens: Sequence[str], target_tokens: Sequence[str], *, title: str | None = None
+) -> "Figure":
+    """Draws the attention of one sentence pair as a heat map, source from left to right, target from top to bottom.
+
+    The colours always run from 0 to 1, so that two pictures can be compared. The size follows the number of tokens.
+    Fonts are chosen among the installed ones; a character that none of them has is shown by its code, such as U+AC00.
+
+    Args:
+        attention (array or `torch.Tensor` of shape `(target_length, source_length)`):
+            Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
+        source_tokens, target_tokens (sequences of `str`):
+            The tokens on both sides, in logical order.
+        title (`str`, *optional*):
+            Written above.
+
+    Returns:
+        A `matplotlib.figure.Figure` of its own, unknown to pyplot; `figure.savefig("attention.png")` writes it.
+
+    Raises:
+        ValueError: if the shape is not that of the tokens, a side is empty, or the values are no weights.
+        ImportError: if matplotlib is absent.
+
+    Example:
+
+        >>> figure = plot_attention([[0.9, 0.1], [0.2, 0.8]], ["guten", "Tag"], ["good", "day"])
+        >>> figure.savefig("attention.png")
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plot_attention needs matplotlib. Install it with: pip install "hf_rnn_attn[viz]"') from error
+
+    weights = _weights(attention, source_tokens, target_tokens)
+    sources, targets = [_visible(token) for token in source_tokens], [_visible(token) for token in target_tokens]
+    title = textwrap.fill(title or "", TITLE_LENGTH)
+    families, missing = _font_families(set("".join([*sources, *targets, title])) - {"\n"})
+    codes = str.maketrans({character: _escape(character) for character in missing})
+    sources, targets = [label.translate(codes) for label in sources], [label.translate(codes) for label in targets]
+    figure = Figure(layout="constrained")
+    _draw(figure, weights, sources, targets, title.translate(codes), families)
+    return figure
+
+
+def attention_html(
+    attention, source_tokens: Sequence[str], target_tokens: Sequence[str], *, title: str = "Attention"
+) -> str:
+    """A standalone page: pointing at a target token highlights the source tokens that it looked at.
+
+    The page loads nothing from elsewhere, follows the reader's light or dark setting and works with the Tab key. Each
+    line runs in the direction of its first strong character, so right-to-left text needs no option.
+
+    Args:
+        attention (array or `torch.Tensor` of shape `(target_length, source_length)`):
+            Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
+        source_tokens, target_tokens (sequences of `str`):
+            The tokens on both sides, in logical order. They are escaped: a token may hold markup.
+        title (`str`, *optional*, defaults to `"Attention"`):
+            Heading of the page.
+
+    Raises:
+        ValueError: if the shape is not that of the tokens, a side is empty, or the values are no weights.
+
+    Example:
+
+        >>> page = attention_html([[0.9, 0.1], [0.2, 0.8]], ["guten", "Tag"], ["good", "day"])
+        >>> Path("attention.html").write_text(page, encoding="utf-8")
+    """
+    weights = _weights(attention, source_tokens, target_tokens)
+    template = resources.files("hf_rnn_attn").joinpath("templates/attention.html").read_text(encoding="utf-8")
+    rows = [
+        (_visible(token), " ".join(f"{weight:.3f}" for weight in row))
+        for token, row in zip(target_tokens, weights, strict=True)
+    ]
+    return (
+        Environment(autoescape=True, keep_trailing_newline=True)
+        .from_string(template)
+        .render(title=title, source_tokens=[_visible(token) for token in source_tokens], target_rows=rows)
+    )

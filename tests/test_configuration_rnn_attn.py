@@ -1,0 +1,60 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: defaults, what it refuses and in which words, saving."""
+
+import pytest
+from huggingface_hub.errors import StrictDataclassFieldValidationError
+from transformers import AutoConfig
+
+from hf_rnn_attn import RnnAttnConfig
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (
+            {"attention_score": "dot", "decoder_hidden_size": 100},
+            "`decoder_hidden_size=512` or choose `attention_score",
+        ),
+        ({"attention_score": "none", "attention_span": "local-p"}, "set `attention_span='global'`"),
+        ({"attention_score": "none", "bridge": "zero"}, "Set `bridge='dense'`"),
+        ({"bridge": "copy", "decoder_hidden_size": 100}, "Set `bridge='dense'`, or `decoder_hidden_size=512`"),
+        ({"tie_word_embeddings": True}, "Set `attentional_size=256`"),
+        ({"share_encoder_decoder_embeddings": True, "decoder_vocab_size": 9}, "Train a joint tokenizer"),
+        ({"share_encoder_decoder_embeddings": True, "decoder_embedding_size": 9}, "Make them equal"),
+        ({"encoder_layers": 0}, "`encoder_layers` must be at least 1, got 0"),
+        ({"attention_window": -1}, "`attention_window` must be at least 1"),
+        ({"decoder_dropout": 1.0}, r"must lie in \[0, 1\), got 1.0"),
+    ],
+)
+def test_contradictions_are_refused_with_advice(options, advice):
+    with pytest.raises(ValueError, match=advice):
+        RnnAttnConfig(**options)
+
+
+def test_the_advice_given_is_accepted():
+    RnnAttnConfig(tie_word_embeddings=True, attentional_size=256)
+    RnnAttnConfig(attention_score="dot", decoder_hidden_size=512)
+    RnnAttnConfig(attention_score="dot", encoder_bidirectional=False, decoder_hidden_size=256)
+
+
+@pytest.mark.parametrize("options", [{"encoder_cell_type": "sru"}, {"bridge": "mean"}, {"vocab_size": "many"}])
+def test_wrong_values_and_types_are_refused(options):
+    with pytest.raises(StrictDataclassFieldValidationError, match=next(iter(options))):
+        RnnAttnConfig(**options)
+
+
+def test_sizes_that_follow_from_others():
+    config = RnnAttnConfig(vocab_size=10, encoder_hidden_size=3, decoder_hidden_size=7)
+    assert (config.decoder_vocab_size, config.memory_size, config.attentional_size) == (10, 6, 7)
+    assert RnnAttnConfig(encoder_hidden_size=3, encoder_bidirectional=False).memory_size == 3
+    assert (config.hidden_size, config.num_hidden_layers) == (7, 1)
+
+
+def test_a_configuration_comes_back_as_it_was_saved(tmp_path):
+    config = RnnAttnConfig(vocab_size=10, attention_span="local-p", encoder_cell_type="gru", decoder_layers=3)
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(loaded, RnnAttnConfig)
+    assert loaded.to_diff_dict().keys() - {"_name_or_path"} == config.to_diff_dict().keys() - {"_name_or_path"}
+    assert (loaded.attention_span, loaded.encoder_cell_type, loaded.decoder_layers) == ("local-p", "gru", 3)

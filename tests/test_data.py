@@ -1,0 +1,497 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of reading, checking, encoding and batching parallel text."""
+
+import gzip
+import json
+import logging
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from accelerate import Accelerator, skip_first_batches
+from accelerate.data_loader import BatchSamplerShard
+from datasets import Dataset, IterableDataset
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+import hf_rnn_attn.data as data_module
+from hf_rnn_attn.data import DataError, TokenBatchSampler, encode_pairs, pair_lengths, read_pairs
+
+
+PAIRS = [("ein Haus", "a house"), ("zwei Häuser", "two houses")]
+
+
+def texts(dataset):
+    return [(row["source"], row["target"]) for row in dataset]
+
+
+def write_tsv(path, rows, header=""):
+    path.write_text(header + "".join(f"{source}\t{target}\n" for source, target in rows), encoding="utf-8")
+
+
+def write_csv(path, rows):
+    write_text(path, "source,target\n" + "".join(f'"{source}",{target}\r\n' for source, target in rows))
+
+
+def write_jsonl(path, rows):
+    write_text(path, "".join(json.dumps({"source": s, "target": t}) + "\n" for s, t in rows))
+
+
+def write_parquet(path, rows):
+    pq.write_table(
+        pa.table({"source": [s for s, _ in rows], "target": [t for _, t in rows], "n": [0] * len(rows)}), path
+    )
+
+
+def write_text(path, text):
+    path.write_bytes(text.encode("utf-8"))
+
+
+WRITERS = {"tsv": write_tsv, "csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}
+
+
+def compress(path):
+    packed = path.with_name(path.name + ".gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    return packed
+
+
+@pytest.fixture
+def tokenizer():
+    words = ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "c"]
+    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", WRITERS)
+def test_reads_every_format(tmp_path, name, packed, streaming):
+    path = tmp_path / f"pairs.{name}"
+    WRITERS[name](path, PAIRS)
+    dataset = read_pairs(compress(path) if packed else path, streaming=streaming)
+    assert isinstance(dataset, IterableDataset if streaming else Dataset)
+    assert dataset.column_names == ["source", "target", "place"]
+    assert texts(dataset) == PAIRS
+    assert texts(dataset) == PAIRS, "a second pass gives the same"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_reads_aligned_files_plain_and_packed(tmp_path, streaming):
+    write_text(tmp_path / "x.de", "ein Haus\r\nzwei Häuser")
+    write_text(tmp_path / "x.en", "a house\ntwo houses\n")
+    dataset = read_pairs({"source": compress(tmp_path / "x.de"), "target": tmp_path / "x.en"}, streaming=streaming)
+    assert texts(dataset) == PAIRS
+    assert list(dataset)[1]["place"] == f"{tmp_path / 'x.de.gz'} and {tmp_path / 'x.en'}, line 2"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_list_is_one_corpus(tmp_path, streaming):
+    write_tsv(tmp_path / "a.tsv", PAIRS[:1])
+    write_jsonl(tmp_path / "b.jsonl", PAIRS[1:])
+    dataset = read_pairs([tmp_path / "a.tsv", str(tmp_path / "b.jsonl")], streaming=streaming)
+    assert texts(dataset) == PAIRS
+
+
+def test_a_file_is_read_again_after_it_changed(tmp_path):
+    write_tsv(tmp_path / "a.tsv", PAIRS[:1])
+    assert texts(read_pairs(tmp_path / "a.tsv")) == PAIRS[:1]
+    write_tsv(tmp_path / "a.tsv", PAIRS)
+    assert texts(read_pairs(tmp_path / "a.tsv")) == PAIRS
+
+
+def test_reads_a_data_set_folder_with_a_translation_column(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "corpus").mkdir()
+    records = [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
+    write_text(tmp_path / "corpus" / "validation.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    corpus = {"path": str(tmp_path / "corpus"), "split": "validation"}
+    for streaming in (False, True):
+        dataset = read_pairs(corpus, source_column="de", target_column="en", streaming=streaming)
+        assert texts(dataset) == PAIRS
+    with pytest.raises(DataError, match=r"\(validation\), row 0: missing source \(no 'source' among 'de', 'en'\)"):
+        read_pairs(corpus)
+
+
+def test_a_name_that_is_no_file_goes_to_load_dataset(monkeypatch):
+    calls = []
+
+    def load(**arguments):
+        calls.append(arguments)
+        return Dataset.from_dict({"source": ["ein  Haus"], "target": ["a house"]})
+
+    monkeypatch.setattr(data_module, "load_dataset", load)
+    assert texts(read_pairs("user/corpus")) == PAIRS[:1]
+    read_pairs({"path": "user/corpus", "name": "de-en", "split": "test"})
+    assert calls == [
+        {"path": "user/corpus", "split": "train", "streaming": False},
+        {"path": "user/corpus", "name": "de-en", "split": "test", "streaming": False},
+    ]
+
+
+@pytest.mark.parametrize("name", ["jsonl", "parquet"])
+def test_translation_column_in_files(tmp_path, name):
+    records = [{"translation": {"de": source, "en": target}} for source, target in PAIRS]
+    path = tmp_path / f"x.{name}"
+    if name == "jsonl":
+        write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+    else:
+        pq.write_table(pa.Table.from_pylist(records), path)
+    assert texts(read_pairs(path, source_column="en", target_column="de")) == [(t, s) for s, t in PAIRS]
+
+
+def test_tsv_takes_two_columns_or_named_ones_and_knows_no_quotes(tmp_path):
+    path = tmp_path / "x.tsv"
+    write_text(path, 'en\tde\tnote\nthe "big" house\t"Haus\tsee\n"a\tein"\t\n')
+    assert texts(read_pairs(path)) == [("en", "de"), ('the "big" house', '"Haus'), ('"a', 'ein"')]
+    assert texts(read_pairs(path, source_column="de", target_column="en")) == [
+        ('"Haus', 'the "big" house'),
+        ('ein"', '"a'),
+    ]
+
+
+def test_csv_fields_may_hold_commas_quotes_and_line_ends(tmp_path):
+    path = tmp_path / "x.csv"
+    write_text(path, '\ufeffsource,target\r\n"one, ""two""\nthree",eins\r\nfour,vier\r\n')
+    dataset = read_pairs(path)
+    assert texts(dataset) == [('one, "two" three', "eins"), ("four", "vier")]
+    assert dataset["place"][:] == [f"{path}, line 2", f"{path}, line 4"]
+
+
+def test_only_newlines_end_lines_and_white_space_is_squeezed(tmp_path):
+    # str.splitlines would split at each of these
+    odd = "a\u2028b\x0bc\x0cd\x1ce\x85f\rg"
+    write_text(tmp_path / "x.tsv", f"  {odd} \u00a0 h \t\u3000i  j\r\n")
+    write_text(tmp_path / "x.src", f"{odd} h\n")
+    write_text(tmp_path / "x.tgt", "i j\n")
+    expected = [("a b c d e f g h", "i j")]
+    assert texts(read_pairs(tmp_path / "x.tsv")) == expected
+    assert texts(read_pairs({"source": tmp_path / "x.src", "target": tmp_path / "x.tgt"})) == expected
+
+
+BAD_ROWS = {
+    "tsv": b"a\tb\nc\nd\t \n\te\n\xff\tf\ng\th\n",
+    "csv": b'source,target\na,b\nc\nd, \n,e\n\xff,f\n"x"y,z\ng,h\n',
+    "jsonl": (
+        b'{"source": "a", "target": "b"}\n{"source": "c"}\n{"source": "d", "target": " "}\n'
+        b'{"source": "", "target": "e"}\n{"source": "\xff", "target": "f"}\n{"source": null, "target": "x"}\n'
+        b'{"source": 3, "target": "x"}\n{"source"\n[1]\n{"source": "\\ud800", "target": "x"}\n'
+        b'{"source": "g", "target": "h"}\n'
+    ),
+}
+BAD_REASONS = {
+    "tsv": {"missing target": 1, "empty target": 1, "empty source": 1, "broken UTF-8 in source": 1},
+    "csv": {
+        "missing target": 1,
+        "empty target": 1,
+        "empty source": 1,
+        "broken UTF-8 in source": 1,
+        "malformed CSV (',' expected after '\"')": 1,
+    },
+    "jsonl": {
+        "missing target (no 'target' among 'source')": 1,
+        "empty target": 1,
+        "empty source": 1,
+        "broken UTF-8 in source": 2,
+        "missing source": 1,
+        "source is not text but int": 1,
+        "malformed JSON (Expecting ':' delimiter)": 1,
+        "not a JSON object": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_rows_are_skipped_with_a_count(tmp_path, caplog, name, streaming):
+    path = tmp_path / f"x.{name}"
+    path.write_bytes(BAD_ROWS[name])
+    dataset = read_pairs(path, on_bad_rows="skip", streaming=streaming)
+    assert texts(dataset) == [("a", "b"), ("g", "h")]
+    (record,) = caplog.records
+    message, bad = record.getMessage(), sum(BAD_REASONS[name].values())
+    assert record.levelno == logging.WARNING
+    assert message.startswith(f"left out {bad} of {bad + 2} rows: ")
+    for reason, count in BAD_REASONS[name].items():
+        assert f"{count} x {reason} ({path}, line " in message
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        (b"a\tb\nc\n", 2, "missing target"),
+        (b"a\tb\nc\td\n\n", 3, "empty source"),
+        (b"a\tb\n \td\n", 2, "empty source"),
+        (b"a\tb\nc\td\ne\t\xc3\n", 3, "broken UTF-8 in target"),
+    ],
+)
+def test_first_bad_row_raises_with_file_and_line(tmp_path, content, line, problem):
+    path = tmp_path / "x.tsv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        read_pairs(path)
+    assert str(error.value).startswith(f"{path}, line {line}: {problem}. ")
+    assert "on_bad_rows='skip'" in str(error.value)
+    with pytest.raises(DataError, match=problem):
+        list(read_pairs(path, streaming=True))
+
+
+def test_many_bad_rows_are_counted_but_not_all_listed(tmp_path, caplog):
+    write_text(tmp_path / "x.tsv", "a\tb\n" + "c\n" * 5)
+    read_pairs(tmp_path / "x.tsv", on_bad_rows="skip")
+    assert "5 x missing target" in caplog.text
+    assert caplog.text.count("line ") == 3
+
+
+def test_good_files_are_read_without_a_warning(tmp_path, caplog):
+    write_tsv(tmp_path / "x.tsv", PAIRS)
+    read_pairs(tmp_path / "x.tsv", on_bad_rows="skip")
+    assert not caplog.records
+
+
+def test_a_stream_that_is_left_early_still_reports(tmp_path, caplog):
+    write_text(tmp_path / "x.tsv", "bad\na\tb\nc\td\n")
+    rows = iter(read_pairs(tmp_path / "x.tsv", on_bad_rows="skip", streaming=True))
+    assert next(rows)["source"] == "a"
+    rows.close()
+    assert "left out 1 of 2 rows" in caplog.text
+
+
+@pytest.mark.parametrize("on_bad_rows", ["error", "skip"])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_unequal_line_counts_always_raise(tmp_path, on_bad_rows, streaming):
+    write_text(tmp_path / "x.de", "eins\nzwei\ndrei")
+    write_text(tmp_path / "x.en", "one\ntwo\n")
+    files = {"source": tmp_path / "x.de", "target": tmp_path / "x.en"}
+    with pytest.raises(DataError, match=r"x\.de has 3 lines, .*x\.en has 2"):
+        list(read_pairs(files, on_bad_rows=on_bad_rows, streaming=streaming))
+
+
+def test_broken_utf8_in_parquet(tmp_path, caplog):
+    broken = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff")]
+    )
+    pq.write_table(pa.table({"source": broken, "target": ["x", "y"]}), tmp_path / "x.parquet")
+    assert texts(read_pairs(tmp_path / "x.parquet", on_bad_rows="skip")) == [("a", "x")]
+    assert f"1 x broken UTF-8 in source ({tmp_path / 'x.parquet'}, row 1)" in caplog.text
+
+
+def test_parquet_null_and_wrong_type(tmp_path):
+    pq.write_table(pa.table({"source": ["a", None], "target": ["x", "y"]}), tmp_path / "null.parquet")
+    with pytest.raises(DataError, match="row 1: missing source"):
+        read_pairs(tmp_path / "null.parquet")
+    pq.write_table(pa.table({"source": [1], "target": ["x"]}), tmp_path / "int.parquet")
+    with pytest.raises(DataError, match="column 'source' holds int64, expected text"):
+        read_pairs(tmp_path / "int.parquet")
+
+
+def test_wrong_names_say_which_there_are(tmp_path):
+    write_csv(tmp_path / "x.csv", PAIRS)
+    with pytest.raises(DataError, match="no column 'de'; it has 'source', 'target'"):
+        read_pairs(tmp_path / "x.csv", source_column="de")
+    write_parquet(tmp_path / "x.parquet", PAIRS)
+    with pytest.raises(DataError, match="no column 'en'; it has 'source', 'target', 'n'"):
+        read_pairs(tmp_path / "x.parquet", target_column="en")
+    write_tsv(tmp_path / "x.txt", PAIRS)
+    with pytest.raises(DataError, match="unknown format '.txt'; pass file_format, one of tsv, csv, jsonl, parquet"):
+        read_pairs(tmp_path / "x.txt")
+    assert texts(read_pairs(tmp_path / "x.txt", file_format="tsv")) == PAIRS
+    with pytest.raises(DataError, match="file_format must be one of"):
+        read_pairs(tmp_path / "x.txt", file_format="xml")
+    with pytest.raises(DataError, match=r"got the keys \['de', 'en'\]"):
+        read_pairs({"de": tmp_path / "x.de", "en": tmp_path / "x.en"})
+    with pytest.raises(ValueError, match="on_bad_rows must be 'error' or 'skip', got 'ignore'"):
+        read_pairs(tmp_path / "x.csv", on_bad_rows="ignore")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_missing_files_are_found_at_the_call(tmp_path, streaming):
+    with pytest.raises(FileNotFoundError, match="x.tsv: no such file"):
+        read_pairs(tmp_path / "x.tsv", streaming=streaming)
+    write_text(tmp_path / "x.de", "a\n")
+    with pytest.raises(FileNotFoundError, match="x.en: no such file"):
+        read_pairs({"source": tmp_path / "x.de", "target": tmp_path / "x.en"}, streaming=streaming)
+
+
+def test_nothing_usable_raises(tmp_path):
+    write_text(tmp_path / "x.tsv", "")
+    with pytest.raises(DataError, match="no usable pair in 0 rows"):
+        read_pairs(tmp_path / "x.tsv")
+    write_text(tmp_path / "x.tsv", "a\nb\n")
+    with pytest.raises(DataError, match="no usable pair in 2 rows: 2 x missing target"):
+        read_pairs(tmp_path / "x.tsv", on_bad_rows="skip")
+
+
+def test_broken_containers_name_the_file(tmp_path):
+    write_tsv(tmp_path / "x.tsv", PAIRS)
+    whole = compress(tmp_path / "x.tsv").read_bytes()
+    (tmp_path / "cut.tsv.gz").write_bytes(whole[:-9])
+    with pytest.raises(DataError, match="cut.tsv.gz: broken gzip file"):
+        read_pairs(tmp_path / "cut.tsv.gz")
+    (tmp_path / "plain.tsv.gz").write_bytes(b"a\tb\n")
+    with pytest.raises(DataError, match="plain.tsv.gz: broken gzip file"):
+        read_pairs(tmp_path / "plain.tsv.gz")
+    (tmp_path / "x.parquet").write_bytes(b"a\tb\n" * 9)
+    with pytest.raises(DataError, match="x.parquet: not a Parquet file"):
+        read_pairs(tmp_path / "x.parquet")
+
+
+def test_stream_is_read_whole_and_once_by_several_workers(tmp_path, tokenizer):
+    for name in ("1", "2"):
+        write_tsv(tmp_path / f"{name}.tsv", [("a", "b")] * 10)
+    pairs = read_pairs([tmp_path / "1.tsv", tmp_path / "2.tsv"], streaming=True)
+    encoded = encode_pairs(pairs, tokenizer)
+    assert pairs.num_shards == encoded.num_shards == 1
+    assert len(list(DataLoader(encoded, batch_size=None, num_workers=2))) == 20
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_encode_pairs(tmp_path, tokenizer, streaming):
+    write_tsv(tmp_path / "x.tsv", [("a b", "c"), ("z", "a a a")])
+    encoded = encode_pairs(read_pairs(tmp_path / "x.tsv", streaming=streaming), tokenizer)
+    assert isinstance(encoded, IterableDataset if streaming else Dataset)
+    assert list(encoded) == [
+        {"input_ids": [4, 5, 2], "attention_mask": [1, 1, 1], "labels": [6, 2]},
+        {"input_ids": [3, 2], "attention_mask": [1, 1], "labels": [4, 4, 4, 2]},
+    ]
+
+
+LONG = {"source": ["a", "a a a", "b", "a a a"], "target": ["b", "b", "b b b b", "c c c c c"]}
+
+
+def test_long_sentences_raise_with_their_place(tmp_path, tokenizer):
+    write_tsv(tmp_path / "x.tsv", list(zip(LONG["source"], LONG["target"], strict=True)))
+    pairs = read_pairs(tmp_path / "x.tsv")
+    with pytest.raises(DataError, match=r"x\.tsv, line 2: the source has 4 tokens, more than max_source_length=3"):
+        encode_pairs(pairs, tokenizer, max_source_length=3)
+    with pytest.raises(DataError, match="row 2: the target has 5 tokens, more than max_target_length=4"):
+        encode_pairs(Dataset.from_dict(LONG), tokenizer, max_target_length=4)
+    at_the_limit = encode_pairs(pairs, tokenizer, max_source_length=4, max_target_length=6)
+    assert len(at_the_limit) == 4
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_long_sentences_are_skipped_with_a_count(tokenizer, caplog, streaming):
+    pairs = Dataset.from_dict(LONG)
+    pairs = pairs.to_iterable_dataset() if streaming else pairs
+    encoded = list(encode_pairs(pairs, tokenizer, max_source_length=3, max_target_length=4, on_long="skip"))
+    assert [row["input_ids"] for row in encoded] == [[4, 2]]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "left out 3 of 4 rows: 1 x source too long (row 1), 1 x target too long (row 2), "
+        "1 x source and target too long (row 3)"
+    )
+
+
+def test_long_sentences_are_truncated_with_a_count(tokenizer, caplog):
+    encoded = encode_pairs(
+        Dataset.from_dict(LONG), tokenizer, max_source_length=3, max_target_length=4, on_long="truncate"
+    )
+    assert encoded["input_ids"][:] == [[4, 2], [4, 4, 2], [5, 2], [4, 4, 2]]
+    assert encoded["labels"][:] == [[5, 2], [5, 2], [5, 5, 5, 2], [6, 6, 6, 2]]
+    assert "truncated 3 of 4 rows" in caplog.text
+    caplog.clear()
+    one_side = encode_pairs(Dataset.from_dict(LONG), tokenizer, max_target_length=4, on_long="truncate")
+    assert one_side["input_ids"][3] == [4, 4, 4, 2], "the side without a limit stays whole"
+
+
+def test_encode_pairs_refuses_wrong_options(tokenizer):
+    pairs = Dataset.from_dict(LONG)
+    with pytest.raises(ValueError, match="on_long must be"):
+        encode_pairs(pairs, tokenizer, on_long="ignore")
+    with pytest.raises(ValueError, match="max_target_length must be at least 2"):
+        encode_pairs(pairs, tokenizer, max_target_length=1)
+    with pytest.raises(DataError, match="no pair is left of 2: 2 x target too long"):
+        encode_pairs(pairs.select([2, 3]), tokenizer, max_target_length=2, on_long="skip")
+
+
+def test_pair_lengths_follow_the_order_of_the_rows(tokenizer):
+    encoded = encode_pairs(Dataset.from_dict(LONG), tokenizer)
+    assert pair_lengths(encoded) == [2, 4, 5, 6]
+    assert pair_lengths(encoded.select([3, 0])) == [6, 2]
+
+
+LENGTHS = np.random.default_rng(0).integers(2, 40, size=500).tolist()
+
+
+def test_batches_by_hand():
+    # sorted 2 3 3 4 6: 2+3 rows up to length 3 take 9 tokens, a fourth of length 4 would take 16
+    batches = list(TokenBatchSampler([6, 3, 2, 4, 3], tokens_per_batch=10))
+    assert sorted(map(sorted, batches)) == [[0], [1, 2, 4], [3]]
+
+
+@pytest.mark.parametrize("tokens_per_batch", [39, 100, 1000, 10**6])
+def test_batches_hold_every_row_once_within_the_limit(tokens_per_batch):
+    sampler = TokenBatchSampler(LENGTHS, tokens_per_batch)
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert sorted(index for batch in batches for index in batch) == list(range(500))
+        assert max(len(batch) * max(LENGTHS[index] for index in batch) for batch in batches) <= tokens_per_batch
+        assert len(batches) == len(sampler), "the trainer asks for the length once and relies on it in all epochs"
+
+
+def test_batches_waste_little_padding():
+    batches = list(TokenBatchSampler(LENGTHS, 400))
+    padded = sum(len(batch) * max(LENGTHS[index] for index in batch) for batch in batches)
+    in_order = [range(start, start + 20) for start in range(0, 500, 20)]
+    padded_in_order = sum(20 * max(LENGTHS[index] for index in batch) for batch in in_order)
+    assert sum(LENGTHS) / padded > 0.9 > 0.7 > sum(LENGTHS) / padded_in_order
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    def batches(seed, epoch):
+        sampler = TokenBatchSampler(LENGTHS, 200, seed=seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert batches(1, 0) == batches(1, 0)
+    different = [batches(1, 0), batches(1, 1), batches(2, 0)]
+    assert all(first != second for first, second in zip(different, different[1:] + different[:1], strict=True))
+    as_sets = [{frozenset(batch) for batch in epoch} for epoch in different]
+    assert as_sets[0] != as_sets[1], "an epoch has other batches, not only the same in another order"
+    short_first = [np.mean([LENGTHS[index] for index in batch]) for batch in batches(1, 0)]
+    assert short_first != sorted(short_first), "short sentences do not all come first"
+
+
+def test_a_row_longer_than_a_batch_is_refused():
+    with pytest.raises(ValueError, match="row 1 has 11 tokens, more than tokens_per_batch=10"):
+        TokenBatchSampler([3, 11, 4], 10)
+    with pytest.raises(ValueError, match="at least one row"):
+        TokenBatchSampler([], 10)
+
+
+@pytest.mark.parametrize("tokens_per_batch", [200, 220])
+def test_two_processes_share_the_batches(tokens_per_batch):
+    sampler = TokenBatchSampler(LENGTHS, tokens_per_batch, seed=3)
+    shards = [BatchSamplerShard(sampler, 2, process) for process in (0, 1)]
+    batches = [list(shard) for shard in shards]
+    assert len(batches[0]) == len(batches[1]) == len(shards[0]) == len(shards[1]) == (len(sampler) + 1) // 2
+    in_turns = [batch for turn in zip(*batches, strict=True) for batch in turn]
+    whole = list(sampler)
+    assert in_turns == whole + whole[: len(in_turns) - len(whole)], "an odd last turn is filled from the beginning"
+
+
+def test_two_processes_cover_even_and_odd_numbers_of_batches():
+    assert {len(TokenBatchSampler(LENGTHS, tokens)) % 2 for tokens in (200, 220)} == {0, 1}
+
+
+def test_loader_passes_epochs_on_and_resumes_in_the_middle():
+    sampler = TokenBatchSampler(LENGTHS, 200)
+    loader = Accelerator(cpu=True).prepare(DataLoader(list(range(500)), batch_sampler=sampler))
+    epochs = [[batch.tolist() for batch in loader] for _ in range(2)]
+    expected = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        expected.append(list(sampler))
+    assert epochs == expected
+    assert epochs[0] != epochs[1]
+    sampler.set_epoch(1)
+    rest = skip_first_batches(loader, 5)
+    assert len(rest) == len(sampler) - 5
+    assert [batch.tolist() for batch in rest] == expected[1][5:]

@@ -1,0 +1,184 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""`generate()`: cached against uncached, beams against exhaustive search, batches against single sentences."""
+
+import itertools
+
+import pytest
+import torch
+from test_modeling_rnn_attn import SOURCES, make_model, mask_of, pad
+
+
+def translate(model, sources=SOURCES, left=False, **options):
+    return model.generate(pad(sources, 0, left), attention_mask=mask_of(sources, left), **options)
+
+
+def words_of(row):
+    """The words up to and with the first end of sentence."""
+    words = row.tolist()
+    return words[: words.index(2) + 1] if 2 in words else words
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 4}, {"num_beams": 4, "length_penalty": 2.0}], ids=str)
+@pytest.mark.parametrize(
+    ("cell", "score", "span"),
+    [
+        ("lstm", "general", "global"),
+        ("gru", "concat", "local-p"),
+        ("rnn_tanh", "dot", "local-m"),
+        ("lstm", "location", "global"),
+        ("gru", "none", "global"),
+    ],
+)
+@pytest.mark.parametrize("input_feeding", [True, False])
+def test_cached_and_uncached_are_equal_token_for_token(cell, score, span, input_feeding, options):
+    model = make_model(
+        decoder_cell_type=cell,
+        attention_score=score,
+        attention_span=span,
+        input_feeding=input_feeding,
+        decoder_layers=2,
+    )
+    cached = translate(model, min_new_tokens=8, max_new_tokens=12, **options)
+    assert cached.shape[1] > 8
+    uncached = translate(model, min_new_tokens=8, max_new_tokens=12, use_cache=False, **options)
+    assert torch.equal(cached, uncached)
+
+
+def sequence_log_probability(model, source, words):
+    logits = model(input_ids=torch.tensor([source]), decoder_input_ids=torch.tensor([[1, *words[:-1]]])).logits[0]
+    return float(logits.log_softmax(-1)[torch.arange(len(words)), torch.tensor(words)].sum())
+
+
+@torch.no_grad()
+def test_a_wide_beam_finds_the_best_of_all_sequences():
+    model = make_model(decoder_vocab_size=5, pad_token_id=None, initializer_range=2.0)
+    source = SOURCES[0]
+    candidates = [(*prefix, 2) for n in range(3) for prefix in itertools.product([0, 1, 3, 4], repeat=n)] + list(
+        itertools.product([0, 1, 3, 4], repeat=3)
+    )
+    best = max(candidates, key=lambda words: sequence_log_probability(model, source, list(words)))
+    found = model.generate(
+        torch.tensor([source]),
+        num_beams=60,
+        max_new_tokens=3,
+        length_penalty=0.0,
+        return_dict_in_generate=True,
+        output_scores=True,
+        pad_token_id=0,
+    )
+    assert tuple(words_of(found.sequences[0, 1:])) == best
+    assert float(found.sequences_scores[0]) == pytest.approx(
+        sequence_log_probability(model, source, list(best)), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"num_beams": 3, "num_return_sequences": 3}], ids=str)
+def test_a_sentence_is_translated_alike_alone_and_in_company(options, left):
+    model = make_model(encoder_layers=2)
+    together = translate(model, left=left, max_new_tokens=10, **options)
+    count = options.get("num_return_sequences", 1)
+    for index, source in enumerate(SOURCES):
+        alone = translate(model, [source], max_new_tokens=10, **options)
+        for rank in range(count):
+            assert words_of(together[index * count + rank, 1:]) == words_of(alone[rank, 1:])
+
+
+def test_beams_reorder_the_whole_state(monkeypatch):
+    model = make_model(input_feeding=True, initializer_range=1.5)
+    right = translate(model, num_beams=4, max_new_tokens=12)
+    monkeypatch.setattr("hf_rnn_attn.model.cache_rnn_attn.RnnStateLayer.reorder_cache", lambda self, beam_idx: None)
+    assert not torch.equal(right, translate(model, num_beams=4, max_new_tokens=12))
+
+
+def test_n_best_are_distinct_and_sorted():
+    model = make_model()
+    found = translate(
+        model, num_beams=4, num_return_sequences=4, max_new_tokens=6, return_dict_in_generate=True, output_scores=True
+    )
+    scores = found.sequences_scores.view(2, 4)
+    assert (scores[:, :-1] >= scores[:, 1:]).all()
+    for rows in found.sequences.view(2, 4, -1).tolist():
+        assert len({tuple(row) for row in rows}) == 4
+
+
+def test_sampling_follows_the_seed():
+    model = make_model()
+    torch.manual_seed(3)
+    first = translate(model, do_sample=True, max_new_tokens=10)
+    torch.manual_seed(3)
+    assert torch.equal(first, translate(model, do_sample=True, max_new_tokens=10))
+    assert not torch.equal(first, translate(model, do_sample=True, max_new_tokens=10))
+
+
+def test_scores_and_attentions_are_those_of_the_forward_pass():
+    model = make_model(eos_token_id=11)
+    found = translate(
+        model,
+        max_new_tokens=5,
+        return_dict_in_generate=True,
+        output_scores=True,
+        output_attentions=True,
+        output_hidden_states=True,
+    )
+    outputs = model(
+        input_ids=pad(SOURCES, 0),
+        attention_mask=mask_of(SOURCES),
+        decoder_input_ids=found.sequences[:, :-1],
+        output_attentions=True,
+        output_hidden_states=True,
+    )
+    torch.testing.assert_close(torch.stack(found.scores, 1).double(), outputs.logits, atol=1e-5, rtol=1e-5)
+    weights = torch.cat([step[0] for step in found.cross_attentions], 2)
+    torch.testing.assert_close(weights, outputs.cross_attentions[0])
+    hidden = torch.cat([step[-1] for step in found.decoder_hidden_states], 1)
+    torch.testing.assert_close(hidden, outputs.decoder_hidden_states[-1])
+
+
+def test_continuing_from_a_returned_cache():
+    model = make_model(eos_token_id=11)
+    whole = translate(model, min_new_tokens=8, max_new_tokens=8)
+    begun = translate(model, min_new_tokens=3, max_new_tokens=3, return_dict_in_generate=True)
+    assert begun.past_key_values.get_seq_length() == 3
+    continued = translate(
+        model,
+        decoder_input_ids=begun.sequences,
+        past_key_values=begun.past_key_values,
+        min_new_tokens=5,
+        max_new_tokens=5,
+    )
+    assert torch.equal(continued, whole)
+
+
+def test_a_forced_prefix_is_kept():
+    model = make_model()
+    prefix = torch.tensor([[1, 7, 7], [1, 4, 8]])
+    found = translate(model, decoder_input_ids=prefix, max_new_tokens=4)
+    assert torch.equal(found[:, :3], prefix)
+    assert torch.equal(found, translate(model, decoder_input_ids=prefix, max_new_tokens=4, use_cache=False))
+
+
+def test_encoder_outputs_and_embeddings_stand_in_for_ids():
+    model = make_model()
+    expected = translate(model, num_beams=3, max_new_tokens=8)
+    encoded = model.get_encoder()(input_ids=pad(SOURCES, 0), attention_mask=mask_of(SOURCES))
+    options = {"attention_mask": mask_of(SOURCES), "num_beams": 3, "max_new_tokens": 8}
+    assert torch.equal(model.generate(encoder_outputs=encoded, **options), expected)
+    embeds = model.get_input_embeddings()(pad(SOURCES, 0))
+    assert torch.equal(model.generate(inputs_embeds=embeds, **options), expected)
+
+
+def test_length_limit_of_a_fresh_checkpoint():
+    model = make_model(eos_token_id=11)
+    with torch.no_grad():
+        model.lm_head.weight[11] = 0
+        model.lm_head.weight[4] = 1
+    assert model.generation_config.max_length == 256
+    assert translate(model, [SOURCES[1]]).shape[1] <= 256
+
+
+def test_assisted_decoding_is_refused_and_not_wrong():
+    model = make_model()
+    with pytest.raises(ValueError, match="stateful"):
+        translate(model, [SOURCES[0]], prompt_lookup_num_tokens=2)

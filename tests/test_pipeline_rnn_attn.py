@@ -1,0 +1,565 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The translation pipeline, on models and tokenizers of the library itself: tiny, random, made here."""
+
+import logging
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MarianConfig,
+    MarianMTModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    MBartTokenizer,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+    T5Model,
+    pipeline,
+    pipelines,
+    set_seed,
+)
+from transformers.pipelines.base import get_default_model_and_revision
+
+from hf_rnn_attn.model.pipeline_rnn_attn import (
+    ReturnType,
+    TranslationPipeline,
+    attention_of_sequences,
+    languages_of_task,
+    register_translation_pipeline,
+)
+from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
+
+
+register_translation_pipeline()
+
+WORDS = "ein mann eine frau ein hund fährt auf dem fahrrad a man woman dog rides on the bicycle translate"
+TEXT = "ein mann fährt"
+LONG_TEXT = "eine frau fährt auf dem fahrrad"
+LENGTH = 6  # tokens, where the length does not matter
+
+
+def word_tokenizer():
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    trainer = trainers.WordLevelTrainer(special_tokens=["<pad>", "<s>", "</s>", "<unk>"])
+    tokenizer.train_from_iterator([WORDS], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+SPECIAL_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0}
+
+
+def marian(vocab_size, **kwargs):
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "attn_implementation": "eager"}
+    settings = {"max_position_embeddings": 512, "init_std": 1.0, "forced_eos_token_id": None, **SPECIAL_TOKENS}
+    return MarianMTModel(MarianConfig(vocab_size=vocab_size, **{**sizes, **heads, **settings, **kwargs})).eval()
+
+
+def t5(vocab_size, **kwargs):
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_heads": 2}
+    settings = {"initializer_factor": 5.0, "attn_implementation": "eager", **SPECIAL_TOKENS}
+    return T5ForConditionalGeneration(T5Config(vocab_size=vocab_size, **{**sizes, **settings, **kwargs})).eval()
+
+
+@pytest.fixture
+def tokenizer():
+    return word_tokenizer()
+
+
+@pytest.fixture
+def model(tokenizer):
+    set_seed(0)
+    return marian(len(tokenizer))
+
+
+@pytest.fixture
+def translator(model, tokenizer):
+    return pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+
+
+def generate_by_hand(model, tokenizer, text, **kwargs):
+    """Ids of the returned sequences, (num_return_sequences, T)."""
+    return model.generate(**tokenizer(text, return_tensors="pt"), **kwargs)
+
+
+def translate_by_hand(model, tokenizer, text, **kwargs):
+    ids = generate_by_hand(model, tokenizer, text, **kwargs)
+    return [{"translation_text": tokenizer.decode(row, skip_special_tokens=True)} for row in ids]
+
+
+def record_generate(model, monkeypatch):
+    """Makes `model.generate` note its keyword arguments, and returns the dict that they appear in."""
+    seen = {}
+    generate = model.generate
+
+    def noting_generate(**kwargs):
+        seen.update(kwargs)
+        return generate(**kwargs)
+
+    monkeypatch.setattr(model, "generate", noting_generate)
+    return seen
+
+
+# Text in, text out
+
+
+@pytest.mark.parametrize("make_model", [marian, t5])
+def test_the_text_is_that_of_generate_and_decode(make_model, tokenizer, tmp_path):
+    set_seed(0)
+    model = make_model(len(tokenizer))
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for task in ("translation", "translation_de_to_en"):
+        translator = pipeline(task, model=str(tmp_path), device="cpu")
+        expected = translate_by_hand(model, tokenizer, TEXT, num_beams=4, max_new_tokens=LENGTH)
+        assert translator(TEXT, max_new_tokens=LENGTH) == expected
+        assert translator(LONG_TEXT, max_new_tokens=LENGTH) != expected
+        assert isinstance(translator, TranslationPipeline)
+
+
+def test_a_list_gives_a_flat_list(translator):
+    separate = [translator(text, max_new_tokens=LENGTH) for text in (TEXT, LONG_TEXT)]
+    assert translator([TEXT, LONG_TEXT], max_new_tokens=LENGTH) == [records[0] for records in separate]
+    assert translator([TEXT], max_new_tokens=LENGTH) == separate[0]
+    assert translator([]) == []
+
+
+def test_several_sequences_for_each_text_give_a_list_of_lists(translator, model, tokenizer):
+    settings = {"num_return_sequences": 3, "num_beams": 3, "max_new_tokens": LENGTH}
+    expected = [translate_by_hand(model, tokenizer, text, **settings) for text in (TEXT, LONG_TEXT)]
+    assert translator([TEXT, LONG_TEXT], **settings) == expected
+    assert len({record["translation_text"] for record in expected[0]}) == 3
+
+
+def test_a_list_inside_the_list_is_one_padded_batch(translator):
+    separate = translator([TEXT, LONG_TEXT], max_new_tokens=LENGTH)
+    assert translator([[TEXT, LONG_TEXT], [TEXT]], max_new_tokens=LENGTH) == [separate, separate[:1]]
+
+
+def test_a_generator_gives_a_list_of_records_for_each_text(translator):
+    results = translator((text for text in (TEXT, LONG_TEXT)), max_new_tokens=LENGTH)
+    assert [records[0] for records in results] == translator([TEXT, LONG_TEXT], max_new_tokens=LENGTH)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_batches_give_the_same_as_single_texts(translator, count):
+    texts = [TEXT, LONG_TEXT, "hund"]
+    settings = {"max_new_tokens": LENGTH, "num_return_sequences": count}
+    assert translator(texts, batch_size=2, **settings) == translator(texts, **settings)
+
+
+def test_token_ids_instead_of_text(translator, model, tokenizer):
+    expected = generate_by_hand(model, tokenizer, TEXT, num_beams=4, max_new_tokens=LENGTH)[0]
+    for settings in ({"return_tensors": True}, {"return_type": ReturnType.TENSORS}):
+        (record,) = translator(TEXT, max_new_tokens=LENGTH, **settings)
+        assert list(record) == ["translation_token_ids"]
+        assert torch.equal(record["translation_token_ids"], expected)
+    (record,) = translator(TEXT, max_new_tokens=LENGTH, return_tensors=False, return_text=True)
+    assert list(record) == ["translation_text"]
+
+
+def test_arguments_of_the_pipeline_hold_for_every_call(model, tokenizer):
+    settings = {"max_new_tokens": 3, "num_beams": 1, "return_tensors": True}
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu", **settings)
+    assert len(translator(TEXT)[0]["translation_token_ids"]) == 4
+    assert len(translator(TEXT, max_new_tokens=5)[0]["translation_token_ids"]) == 6
+
+
+@pytest.mark.parametrize("wrong", [5, None, (TEXT, TEXT)])
+def test_what_is_no_text_is_refused(translator, wrong):
+    with pytest.raises(TypeError, match="takes a str or a list of str"):
+        translator(wrong)
+
+
+def test_truncation_cuts_the_source_only_on_request(translator, tokenizer):
+    tokenizer.model_max_length = 4
+    cut, whole = (translator(LONG_TEXT, max_new_tokens=LENGTH, truncation=truncation) for truncation in (True, False))
+    assert cut == translator("eine frau fährt", max_new_tokens=LENGTH)
+    assert whole != cut
+
+
+def test_clean_up_reaches_the_tokenizer(translator, tokenizer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(tokenizer, "decode", lambda ids, **kwargs: seen.append(kwargs) or "")
+    translator(TEXT, max_new_tokens=2)
+    translator(TEXT, max_new_tokens=2, clean_up_tokenization_spaces=True)
+    assert [kwargs["clean_up_tokenization_spaces"] for kwargs in seen] == [False, True]
+    assert all(kwargs["skip_special_tokens"] for kwargs in seen)
+
+
+def test_token_type_ids_stay_away_from_the_model(translator, tokenizer):
+    expected = translator(TEXT, max_new_tokens=LENGTH)
+    tokenizer.model_input_names = ["input_ids", "attention_mask", "token_type_ids"]
+    assert "token_type_ids" in tokenizer(TEXT)
+    assert translator(TEXT, max_new_tokens=LENGTH) == expected
+
+
+# Generation parameters
+
+
+def test_defaults_are_256_tokens_and_4_beams(translator, model, monkeypatch):
+    model.final_logits_bias[:, model.config.eos_token_id] = -1e9
+    seen = record_generate(model, monkeypatch)
+    (record,) = translator(TEXT, return_tensors=True)
+    assert (seen["max_new_tokens"], seen["num_beams"]) == (256, 4)
+    assert len(record["translation_token_ids"]) == 257
+
+
+@pytest.mark.parametrize("limit", [{"max_length": 5}, {"max_new_tokens": 4}])
+def test_what_the_checkpoint_sets_is_kept(translator, model, monkeypatch, limit):
+    model.final_logits_bias[:, model.config.eos_token_id] = -1e9
+    model.generation_config.update(num_beams=2, **limit)
+    seen = record_generate(model, monkeypatch)
+    (record,) = translator(TEXT, return_tensors=True)
+    assert not {"num_beams", "max_new_tokens", "max_length"} & seen.keys()
+    assert len(record["translation_token_ids"]) == 5
+
+
+def test_max_length_of_the_call_takes_the_place_of_the_default_limit(translator, model):
+    model.final_logits_bias[:, model.config.eos_token_id] = -1e9
+    assert len(translator(TEXT, max_length=5, return_tensors=True)[0]["translation_token_ids"]) == 5
+
+
+def test_a_generation_config_takes_the_place_of_every_default(translator, model, monkeypatch):
+    config = GenerationConfig(num_beams=2, max_length=5, **SPECIAL_TOKENS)
+    seen = record_generate(model, monkeypatch)
+    translator(TEXT, generation_config=config)
+    assert not {"num_beams", "max_new_tokens"} & seen.keys()
+    assert seen["generation_config"] is config
+
+
+def test_the_padding_token_comes_from_the_tokenizer_where_the_checkpoint_has_none(translator, model, monkeypatch):
+    seen = record_generate(model, monkeypatch)
+    translator(TEXT, max_new_tokens=2)
+    assert "pad_token_id" not in seen
+    model.generation_config.pad_token_id = None
+    translator(TEXT, max_new_tokens=2)
+    assert seen["pad_token_id"] == 0
+
+
+def test_generate_arguments_reach_generate(translator, model, tokenizer):
+    settings = {"do_sample": True, "num_beams": 1, "temperature": 2.0, "max_new_tokens": 20}
+    set_seed(1)
+    expected = translate_by_hand(model, tokenizer, TEXT, **settings)
+    set_seed(1)
+    assert translator(TEXT, **settings) == expected
+    set_seed(2)
+    assert translator(TEXT, **settings) != expected
+
+
+def test_the_first_token_of_a_stop_sequence_ends_the_translation(translator, model, tokenizer):
+    ids = translator(TEXT, num_beams=1, max_new_tokens=20, return_tensors=True)[0]["translation_token_ids"]
+    stop = ids[3].item()
+    end = ids.tolist()[1:].index(stop) + 2
+    with pytest.warns(UserWarning, match="2 tokens; generation stops at the first"):
+        (record,) = translator(
+            TEXT,
+            num_beams=1,
+            max_new_tokens=20,
+            return_tensors=True,
+            stop_sequence=f"{tokenizer.convert_ids_to_tokens(stop)} hund",
+        )
+    assert torch.equal(record["translation_token_ids"], ids[:end])
+    with pytest.raises(ValueError, match="at least one token"):
+        translator(TEXT, stop_sequence="")
+
+
+@pytest.mark.parametrize(("limit", "warns"), [({"max_length": 10}, False), ({"max_length": 4}, True)])
+def test_a_source_near_the_length_limit_is_warned_of(translator, caplog, limit, warns):
+    with caplog.at_level(logging.WARNING):
+        translator(TEXT, **limit)
+    assert ("The input has 4 tokens, more than 0.9 * 4" in caplog.text) == warns
+
+
+def test_a_source_of_240_tokens_is_near_the_default_limit(translator, caplog, model):
+    model.final_logits_bias[:, model.config.eos_token_id] = 1e9
+    with caplog.at_level(logging.WARNING):
+        translator(" ".join(["ein"] * 220))
+        assert "more than 0.9" not in caplog.text
+        translator(" ".join(["ein"] * 240))
+    assert "The input has 241 tokens, more than 0.9 * 256" in caplog.text
+
+
+# Prefixes and task_specific_params
+
+
+def test_the_prefix_of_the_configuration_comes_before_every_text(model, tokenizer):
+    plain = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    expected = plain(["translate " + text for text in (TEXT, LONG_TEXT)], max_new_tokens=LENGTH)
+    unprefixed = plain([TEXT, LONG_TEXT], max_new_tokens=LENGTH)
+    model.config.prefix = "translate "
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    assert translator([TEXT, LONG_TEXT], max_new_tokens=LENGTH) == expected != unprefixed
+    assert translator([[TEXT, LONG_TEXT]], max_new_tokens=LENGTH) == [expected]
+
+
+def test_task_specific_parameters_serve_their_task(model, tokenizer, monkeypatch):
+    parameters = {"prefix": "translate ", "num_beams": 2, "max_length": 7, "unheard_of": 1}
+    model.config.task_specific_params = {"summarization": {}, "translation_de_to_en": parameters}
+    seen = record_generate(model, monkeypatch)
+    translator = pipeline("translation_de_to_en", model=model, tokenizer=tokenizer, device="cpu")
+    translator(TEXT)
+    assert (seen["num_beams"], seen["max_length"]) == (2, 7)
+    assert tokenizer.decode(seen["input_ids"][0]) == f"translate {TEXT} </s>"
+    assert not {"max_new_tokens", "unheard_of"} & seen.keys()
+    seen.clear()
+    translator(TEXT, num_beams=3, max_new_tokens=4)
+    assert (seen["num_beams"], seen["max_new_tokens"], "max_length" in seen) == (3, 4, False)
+    assert model.config.task_specific_params["translation_de_to_en"]["prefix"] == "translate "
+
+
+def test_parameters_of_another_task_do_not_count(model, tokenizer, monkeypatch):
+    model.config.task_specific_params = {"translation_en_to_de": {"num_beams": 2, "prefix": "translate "}}
+    seen = record_generate(model, monkeypatch)
+    pipeline("translation_de_to_en", model=model, tokenizer=tokenizer, device="cpu")(TEXT)
+    assert seen["num_beams"] == 4
+    assert tokenizer.decode(seen["input_ids"][0]) == f"{TEXT} </s>"
+
+
+def test_plain_translation_takes_the_first_pair_with_parameters_and_says_so(model, tokenizer):
+    model.config.task_specific_params = {"translation_en_to_de": {"prefix": "a "}, "translation_en_to_fr": {}}
+    with pytest.warns(UserWarning, match='using "translation_en_to_de"'):
+        translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    assert translator.prefix == "a "
+
+
+# Languages
+
+
+@pytest.fixture
+def mbart():
+    set_seed(0)
+    special = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    tokenizer = MBartTokenizer(vocab=special + [(f"▁{word}", -1.0) for word in WORDS.split()])
+    config = MBartConfig(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=64,
+        init_std=1.0,
+    )
+    return MBartForConditionalGeneration(config).eval(), tokenizer
+
+
+def mbart_by_hand(model, tokenizer, text, source, target):
+    tokenizer.src_lang = source
+    ids = generate_by_hand(
+        model,
+        tokenizer,
+        text,
+        forced_bos_token_id=tokenizer.convert_tokens_to_ids(target),
+        max_new_tokens=LENGTH,
+        num_beams=4,
+    )
+    return [{"translation_token_ids": row.tolist()} for row in ids]
+
+
+def as_lists(records):
+    return [{name: ids.tolist() for name, ids in record.items()} for record in records]
+
+
+def test_languages_come_from_the_call_the_pipeline_or_the_task(mbart):
+    model, tokenizer = mbart
+    settings = {"model": model, "tokenizer": tokenizer, "device": "cpu"}
+    call = {"max_new_tokens": LENGTH, "return_tensors": True}
+    languages = {"src_lang": "de_DE", "tgt_lang": "en_XX"}
+    expected = mbart_by_hand(model, tokenizer, TEXT, "de_DE", "en_XX")
+    assert expected[0]["translation_token_ids"][1] == tokenizer.convert_tokens_to_ids("en_XX")
+    assert as_lists(pipeline("translation", **settings)(TEXT, **call, **languages)) == expected
+    assert as_lists(pipeline("translation", **settings, **languages)(TEXT, **call)) == expected
+    by_task = pipeline("translation_de_DE_to_en_XX", **settings)
+    assert as_lists(by_task(TEXT, **call)) == expected
+    assert as_lists(by_task(TEXT, **call, tgt_lang="fr_XX")) == mbart_by_hand(model, tokenizer, TEXT, "de_DE", "fr_XX")
+
+
+def test_languages_in_batches(mbart):
+    model, tokenizer = mbart
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    call = {"max_new_tokens": LENGTH, "src_lang": "de_DE", "tgt_lang": "en_XX"}
+    texts = [TEXT, LONG_TEXT, "hund"]
+    separate = translator(texts, **call)
+    assert translator(texts, batch_size=2, **call) == separate
+    assert translator([texts], **call) == [separate]
+
+
+def test_a_tokenizer_of_many_languages_asks_for_them(mbart):
+    model, tokenizer = mbart
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    with pytest.raises(ValueError, match="src_lang"):
+        translator(TEXT)
+
+
+def test_other_tokenizers_ignore_languages(translator):
+    expected = translator(TEXT, max_new_tokens=LENGTH)
+    assert translator(TEXT, max_new_tokens=LENGTH, src_lang="de", tgt_lang="en") == expected
+
+
+def test_languages_of_task():
+    assert languages_of_task("translation") is None
+    assert languages_of_task("summarization") is None
+    assert languages_of_task("translation_de_to_en") == ("de", "en")
+    assert languages_of_task("translation_eng_Latn_to_deu_Latn") == ("eng_Latn", "deu_Latn")
+    for wrong in ("translation_", "translation_foo", "translation_de_to_"):
+        with pytest.raises(KeyError, match="translation_XX_to_YY"):
+            languages_of_task(wrong)
+
+
+# Attention
+
+
+def teacher_forced_attention(model, tokenizer, text, ids):
+    """Mean over the heads of the last layer's cross attention while `ids` (T + 1,) are read, (T, S)."""
+    inputs = tokenizer(text, return_tensors="pt")
+    outputs = model(**inputs, decoder_input_ids=ids[None, :-1], output_attentions=True)
+    return outputs.cross_attentions[-1][0].mean(0)
+
+
+DECODINGS = {
+    "greedy": {"num_beams": 1},
+    "beam": {"num_beams": 4, "length_penalty": 2.0},
+    "n-best": {"num_beams": 4, "num_return_sequences": 3},
+    "sampling": {"do_sample": True, "num_beams": 1, "num_return_sequences": 3},
+    "config": {"generation_config": GenerationConfig(num_beams=3, max_length=10, **SPECIAL_TOKENS)},
+}
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("make_model", [marian, t5])
+def test_attention_belongs_to_the_returned_sequence(make_model, tokenizer, decoding, batch_size):
+    set_seed(0)
+    model = make_model(len(tokenizer))
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    settings = DECODINGS[decoding]
+    limit = {} if "generation_config" in settings else {"max_new_tokens": 10}
+    texts = [TEXT, LONG_TEXT]
+    results = translator(texts, batch_size=batch_size, return_tensors=True, output_attentions=True, **settings, **limit)
+    for text, records in zip(texts, results, strict=True):
+        for record in [records] if isinstance(records, dict) else records:
+            ids = record["translation_token_ids"]
+            kept = ids[1:] != tokenizer.pad_token_id
+            expected = teacher_forced_attention(model, tokenizer, text, ids)[kept]
+            torch.testing.assert_close(torch.tensor(record["attention"]), expected, atol=1e-5, rtol=0)
+            assert record["source_tokens"] == [*text.split(), "</s>"]
+            assert record["target_tokens"] == tokenizer.convert_ids_to_tokens(ids[1:][kept].tolist())
+
+
+def test_attention_leaves_the_text_as_it_is(translator):
+    records = translator([TEXT, LONG_TEXT], batch_size=2, output_attentions=True, max_new_tokens=LENGTH)
+    plain = translator([TEXT, LONG_TEXT], max_new_tokens=LENGTH)
+    assert [{"translation_text": record["translation_text"]} for record in records] == plain
+    assert all(len(record["attention"]) == len(record["target_tokens"]) for record in records)
+    assert all(sum(row) == pytest.approx(1, abs=1e-5) for record in records for row in record["attention"])
+
+
+def test_attention_after_a_prompt_starts_behind_it(translator, model, tokenizer):
+    prompt = torch.tensor([[0, 5, 6]])
+    (record,) = translator(
+        TEXT, decoder_input_ids=prompt, output_attentions=True, return_tensors=True, num_beams=3, max_new_tokens=4
+    )
+    ids = record["translation_token_ids"]
+    assert ids[:3].tolist() == prompt[0].tolist()
+    expected = teacher_forced_attention(model, tokenizer, TEXT, ids)[2:][ids[3:] != 0]
+    torch.testing.assert_close(torch.tensor(record["attention"]), expected, atol=1e-5, rtol=0)
+
+
+def test_attention_follows_the_beam():
+    # two beams that change places: the returned sequence was row 1, then row 0; weights name step and row
+    steps = tuple((torch.full((2, 1, 1, 1), step) + torch.tensor([0.0, 0.5]).view(2, 1, 1, 1),) for step in range(2))
+
+    class Outputs:
+        cross_attentions = steps
+        beam_indices = torch.tensor([[1, 0, -1]])[:, :2]
+
+    assert attention_of_sequences(Outputs()).flatten().tolist() == [0.5, 1.0]
+
+
+def test_a_model_without_attention_to_show_is_refused(tokenizer):
+    model = marian(len(tokenizer), attn_implementation="sdpa")
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    with pytest.raises(ValueError, match="returns cross attentions, and this one returned none"):
+        translator(TEXT, output_attentions=True)
+
+
+def test_two_vocabularies(model, tokenizer, monkeypatch):
+    target_words = ["<pad>", "<s>", "</s>", "<unk>", *(f"target {word}" for word in sorted(set(WORDS.split())))]
+    target = Tokenizer(models.WordLevel({word: i for i, word in enumerate(target_words)}, unk_token="<unk>"))
+    two = RnnAttnTokenizer(tokenizer_object=tokenizer.backend_tokenizer, target_tokenizer_object=target)
+    translator = pipeline("translation", model=model, tokenizer=two, device="cpu")
+    seen = record_generate(model, monkeypatch)
+    (record,) = translator("ein hund", output_attentions=True, max_new_tokens=LENGTH, stop_sequence="target hund")
+    assert record["source_tokens"] == ["ein", "hund", "</s>"]
+    assert all(token.startswith(("target ", "<")) for token in record["target_tokens"])
+    assert seen["eos_token_id"] == target_words.index("target hund")
+
+
+def test_source_tokens_where_the_tokenizer_has_a_source_vocabulary(model, tokenizer):
+    class MarianLike(PreTrainedTokenizerFast):
+        def get_src_vocab(self):
+            return {f"source {token}": token_id for token, token_id in self.get_vocab().items()}
+
+    two = MarianLike(tokenizer_object=tokenizer.backend_tokenizer, pad_token="<pad>", eos_token="</s>")
+    translator = pipeline("translation", model=model, tokenizer=two, device="cpu")
+    (record,) = translator("ein hund", output_attentions=True, max_new_tokens=LENGTH)
+    assert record["source_tokens"] == ["source ein", "source hund", "source </s>"]
+
+
+# Which models, which tasks
+
+
+def test_models_that_cannot_translate_are_refused(tokenizer):
+    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 2}
+    decoder_only = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes))
+    headless = T5Model(T5Config(vocab_size=len(tokenizer), d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
+    for model in (decoder_only, headless):
+        with pytest.raises(ValueError, match=f"needs an encoder-decoder model .* got {type(model).__name__}"):
+            pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+
+
+def test_the_other_removed_tasks_stay_removed(model, tokenizer):
+    for task in ("summarization", "text2text-generation", "translation_foo"):
+        with pytest.raises(KeyError, match=task):
+            pipeline(task, model=model, tokenizer=tokenizer)
+
+
+def test_registration_changes_nothing_the_second_time():
+    before = dict(pipelines.PIPELINE_REGISTRY.supported_tasks), pipelines.PIPELINE_REGISTRY.check_task
+    register_translation_pipeline()
+    assert (dict(pipelines.PIPELINE_REGISTRY.supported_tasks), pipelines.PIPELINE_REGISTRY.check_task) == before
+    assert "translation" in pipelines.get_supported_tasks()
+
+
+def test_tasks_with_languages_resolve_to_translation():
+    name, implementation, languages = pipelines.check_task("translation_de_to_en")
+    assert (name, languages) == ("translation", ("de", "en"))
+    assert implementation["impl"].__name__ == "TranslationPipeline"
+    assert pipelines.check_task("sentiment-analysis")[0] == "text-classification"
+
+
+def test_tasks_without_a_model_have_the_default_of_4_57():
+    _, implementation, languages = pipelines.check_task("translation_en_to_de")
+    assert get_default_model_and_revision(implementation, languages) == ("google-t5/t5-base", "a9723ea")
+    with pytest.raises(ValueError, match="default"):
+        pipeline("translation")
+
+
+def test_a_saved_pipeline_is_a_plain_checkpoint(translator, tmp_path):
+    translator.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.py"))
+    loaded = pipeline("translation", model=str(tmp_path), device="cpu")
+    assert loaded(TEXT, max_new_tokens=LENGTH) == translator(TEXT, max_new_tokens=LENGTH)

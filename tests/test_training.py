@@ -1,0 +1,370 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of scheduled sampling, frozen parameters, averaged checkpoints and of whole runs on tiny corpora."""
+
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from torch.utils.data import BatchSampler
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    TrainerControl,
+    TrainerState,
+)
+
+import hf_rnn_attn  # noqa: F401  (registers the model)
+from hf_rnn_attn.recipe import load_recipe
+from hf_rnn_attn.training import (
+    BatchOrderCallback,
+    ScheduledSamplingCallback,
+    average_checkpoints,
+    average_weights,
+    freeze_parameters,
+    select_checkpoints,
+    train,
+)
+
+
+SOURCE_WORDS = ["eins", "zwei", "drei", "rot", "blau", "hund", "katze", "haus"]
+TARGET_WORDS = ["one", "two", "three", "red", "blue", "dog", "cat", "house"]
+WORDS = dict(zip(SOURCE_WORDS, TARGET_WORDS, strict=True))
+
+
+class Probe(torch.nn.Module):
+    """A model that answers with the keyword arguments it was called with."""
+
+    def forward(self, **kwargs):
+        return kwargs
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"),
+    [
+        (ScheduledSamplingCallback("linear", k=1.0, c=0.25, minimum=0.1), {0: 1.0, 1: 0.75, 3: 0.25, 4: 0.1, 100: 0.1}),
+        (ScheduledSamplingCallback("linear", k=1.5, c=0.25), {0: 1.0, 2: 1.0, 3: 0.75}),
+        (ScheduledSamplingCallback("exponential", k=0.5), {0: 1.0, 1: 0.5, 3: 0.125}),
+        (ScheduledSamplingCallback("exponential", k=0.5, minimum=0.2), {2: 0.25, 3: 0.2}),
+        (
+            ScheduledSamplingCallback("inverse_sigmoid", k=10),
+            {0: 10 / 11, 10: 10 / (10 + math.e), 20: 10 / (10 + math.e**2), 1_000_000: 0.0},
+        ),
+    ],
+)
+def test_schedule_follows_the_equation(callback, expected):
+    assert {step: callback.teacher_forcing_ratio(step) for step in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schedule": "cosine", "k": 1.0}, "one of linear, exponential, inverse_sigmoid, got 'cosine'"),
+        ({"schedule": "linear", "k": 1.0}, "c belongs to the linear schedule"),
+        ({"schedule": "exponential", "k": 0.5, "c": 0.1}, "c belongs to the linear schedule"),
+        ({"schedule": "linear", "k": 1.0, "c": -0.1}, "c must be above 0"),
+        ({"schedule": "exponential", "k": 1.5}, "between 0 and 1"),
+        ({"schedule": "inverse_sigmoid", "k": 0.5}, "at least 1"),
+        ({"schedule": "exponential", "k": 0.5, "minimum": 2}, "minimum must lie"),
+    ],
+)
+def test_schedule_refuses_what_does_not_decay(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ScheduledSamplingCallback(**arguments)
+
+
+def test_ratio_is_passed_during_training_only_and_follows_the_step():
+    model, state = Probe(), TrainerState()
+    callback = ScheduledSamplingCallback("linear", k=1.0, c=0.25)
+    callback.on_train_begin(None, state, TrainerControl(), model=model)
+    assert model(x=1) == {"x": 1, "teacher_forcing_ratio": 1.0}
+    state.global_step = 2
+    assert model(x=1)["teacher_forcing_ratio"] == 0.5
+    model.eval()
+    assert model(x=1) == {"x": 1}
+    model.train()
+    callback.on_train_end(None, state, TrainerControl(), model=model)
+    assert model(x=1) == {"x": 1}
+
+
+def two_layers():
+    return torch.nn.ModuleDict({"encoder": torch.nn.Linear(2, 3), "decoder": torch.nn.Linear(2, 3)})
+
+
+def test_freeze_stops_the_named_parameters_and_no_other():
+    model = two_layers()
+    assert freeze_parameters(model, ["encoder.*"]) == ["encoder.bias", "encoder.weight"]
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
+
+
+def test_freeze_knows_both_names_of_a_shared_parameter():
+    model = two_layers()
+    model["decoder"].weight = model["encoder"].weight
+    freeze_parameters(model, ["decoder.weight"])
+    assert not model["encoder"].weight.requires_grad
+
+
+def test_freeze_refuses_a_pattern_without_a_match():
+    with pytest.raises(ValueError, match=r"'encodr\.\*' matches none of the 4 parameters"):
+        freeze_parameters(two_layers(), ["encoder.bias", "encodr.*"])
+    with pytest.raises(ValueError, match="leave no parameter to train"):
+        freeze_parameters(two_layers(), ["*"])
+
+
+def write_checkpoint(folder, values, **tensors):
+    folder.mkdir(parents=True)
+    save_file({"weight": torch.tensor(values), **tensors}, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    (folder / "optimizer.pt").write_text("")
+    return folder
+
+
+def test_average_is_the_mean_of_the_weights(tmp_path):
+    paths = [
+        write_checkpoint(tmp_path / str(i), values) for i, values in enumerate([[1.0, 2.0], [2.0, 4.0], [6.0, 0.0]])
+    ]
+    average_checkpoints(paths, tmp_path / "mean")
+    assert load_file(tmp_path / "mean" / "model.safetensors")["weight"].tolist() == [3.0, 2.0]
+    assert sorted(file.name for file in (tmp_path / "mean").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_average_keeps_the_dtype_and_does_not_overflow_in_it(tmp_path):
+    half = torch.tensor([60000.0], dtype=torch.float16)
+    paths = [write_checkpoint(tmp_path / str(i), [0.0], half=half) for i in range(2)]
+    mean = average_weights(paths)["half"]
+    assert mean.dtype == torch.float16 and mean.item() == half.item()
+
+
+def test_average_refuses_other_models_and_missing_weights(tmp_path):
+    small, large = write_checkpoint(tmp_path / "a", [1.0]), write_checkpoint(tmp_path / "b", [1.0, 2.0])
+    with pytest.raises(ValueError, match="holds other weights"):
+        average_weights([small, large])
+    with pytest.raises(FileNotFoundError, match=r"expected the file model\.safetensors"):
+        average_weights([small, tmp_path])
+    with pytest.raises(ValueError, match="no checkpoint to average"):
+        average_weights([])
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    losses = {10: 3.0, 20: 1.0, 30: 4.0, 100: 2.0}
+    for step in losses:
+        checkpoint = write_checkpoint(tmp_path / f"checkpoint-{step}", [float(step)])
+        log = [{"step": s, "eval_loss": loss} for s, loss in losses.items() if s <= step] + [
+            {"step": step, "loss": 0.0}
+        ]
+        (checkpoint / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    return tmp_path
+
+
+def test_the_last_checkpoints_are_taken_by_step_and_the_best_by_metric(run_dir):
+    def steps(**keywords):
+        return [path.name for path in select_checkpoints(run_dir, 2, **keywords)]
+
+    assert steps() == ["checkpoint-30", "checkpoint-100"]
+    assert steps(metric="loss", greater_is_better=False) == ["checkpoint-20", "checkpoint-100"]
+    assert steps(metric="loss") == ["checkpoint-20", "checkpoint-100"]
+    assert steps(metric="eval_loss", greater_is_better=True) == ["checkpoint-10", "checkpoint-30"]
+
+
+def test_too_few_checkpoints_are_an_error(run_dir):
+    with pytest.raises(ValueError, match="5 checkpoints are wanted and .* keeps 4"):
+        select_checkpoints(run_dir, 5)
+    with pytest.raises(ValueError, match="keeps 0 scored by bleu"):
+        select_checkpoints(run_dir, 1, metric="bleu")
+
+
+def test_the_sampler_is_told_the_epoch_that_a_resumed_run_is_in():
+    class Sampler(BatchSampler):
+        def __init__(self):
+            self.epoch = None
+
+        def set_epoch(self, epoch):
+            self.epoch = epoch
+
+    sampler, state = Sampler(), TrainerState(epoch=3.75)
+    BatchOrderCallback(sampler).on_epoch_begin(None, state, TrainerControl())
+    assert sampler.epoch == 3
+
+
+@pytest.fixture
+def write_recipe(tmp_path):
+    """Writes a recipe for a word-by-word dictionary that is learnt in seconds; keywords update its `training`."""
+    generator = random.Random(0)
+    for split, count in {"train": 240, "dev": 17, "test": 21}.items():
+        sentences = [generator.choices(list(WORDS), k=generator.randint(1, 4)) for _ in range(count)]
+        lines = ["\t".join([" ".join(words), " ".join(WORDS[w] for w in words)]) for words in sentences]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+
+    def write(name="recipe.yaml", model=None, tokenizer=None, **training):
+        tiny = {"encoder_hidden_size": 16, "decoder_hidden_size": 32, "encoder_dropout": 0.0, "decoder_dropout": 0.0}
+        stock = {"output_dir": str(tmp_path / "run"), "report_to": "none", "disable_tqdm": True, "learning_rate": 0.02}
+        stock |= {"tokens_per_batch": 40, "save_strategy": "no", "dataloader_pin_memory": False, "use_cpu": True}
+        recipe = {
+            "data": {"train": "train.tsv", "validation": "dev.tsv", "test": {"held_out": "test.tsv"}},
+            "tokenizer": {"kind": "word"} if tokenizer is None else tokenizer,
+            "model": {**tiny, "encoder_embedding_size": 16, "decoder_embedding_size": 16, "initializer_range": 0.3}
+            if model is None
+            else model,
+            "training": {**stock, **training},
+            "generation": {"num_beams": 2, "max_length": 12},
+            "evaluation": {"metrics": {"exact_match": {}}, "by_length": [2]},
+        }
+        (tmp_path / name).write_text(yaml.safe_dump(recipe))
+        return tmp_path / name
+
+    return write
+
+
+def run(path, *overrides):
+    return train(load_recipe(path, overrides))
+
+
+def weights(folder):
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def assert_same_weights(first, second):
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_learns_saves_and_reports(write_recipe, tmp_path):
+    results = run(write_recipe(num_train_epochs=10, label_smoothing_factor=0.1))
+    assert results["scores"]["held_out"]["exact_match"]["score"] >= 95
+    assert sum(row["count"] for row in results["scores"]["held_out"]["by_length"]) == 21
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    assert results["parameters"] == model.num_parameters() and results["train_seconds"] > 0
+    assert (model.generation_config.num_beams, model.generation_config.max_length) == (2, 12)
+    ids = model.generate(**tokenizer("rot hund", return_tensors="pt"))
+    assert tokenizer.batch_decode(ids, skip_special_tokens=True) == ["red dog"]
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(write_recipe, tmp_path):
+    sampling = {"schedule": "exponential", "k": 0.9}
+    settings = {"num_train_epochs": 3, "save_strategy": "steps", "save_steps": 10, "gradient_accumulation_steps": 2}
+    path = write_recipe(**settings, scheduled_sampling=sampling)
+    steps = run(path)["steps"]
+    checkpoint = tmp_path / "run" / "checkpoint-20"
+    assert steps == 33 and json.loads((checkpoint / "trainer_state.json").read_text())["epoch"] % 1 != 0
+    shutil.copytree(checkpoint, tmp_path / "resumed" / "checkpoint-20")
+    shutil.copytree(tmp_path / "run" / "tokenizer", tmp_path / "resumed" / "tokenizer")
+    resumed = [f"training.output_dir={tmp_path / 'resumed'}", "training.resume_from_checkpoint=true"]
+    run(path, *resumed)
+    assert_same_weights(tmp_path / "run", tmp_path / "resumed")
+
+
+def test_scheduled_sampling_changes_what_is_learnt(write_recipe, tmp_path):
+    path = write_recipe(num_train_epochs=1)
+    run(path)
+    sampled = [
+        "training.scheduled_sampling={schedule: exponential, k: 0.5}",
+        f"training.output_dir={tmp_path / 'sampled'}",
+    ]
+    run(path, *sampled)
+    assert not torch.equal(weights(tmp_path / "run")["lm_head.weight"], weights(tmp_path / "sampled")["lm_head.weight"])
+
+
+def test_a_checkpoint_is_tuned_with_its_tokenizer_and_frozen_parts_stay(write_recipe, tmp_path):
+    run(write_recipe(num_train_epochs=1))
+    tuning = {"output_dir": str(tmp_path / "tuned"), "freeze": ["model.encoder.*"], "num_train_epochs": 1}
+    run(write_recipe("tune.yaml", model=str(tmp_path / "run"), tokenizer={}, **tuning))
+    before, after = weights(tmp_path / "run"), weights(tmp_path / "tuned")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and not any(name.startswith("model.encoder.") for name in changed)
+    assert (tmp_path / "run" / "tokenizer.json").read_text() == (tmp_path / "tuned" / "tokenizer.json").read_text()
+
+
+def test_the_saved_model_is_the_mean_of_the_best_checkpoints(write_recipe, tmp_path):
+    settings = {"num_train_epochs": 3, "save_strategy": "epoch", "eval_strategy": "epoch", "average_checkpoints": 2}
+    results = run(write_recipe(**settings, metric_for_best_model="loss"))
+    assert len(results["averaged"]) == 2
+    mean = average_weights([tmp_path / "run" / name for name in results["averaged"]])
+    saved = weights(tmp_path / "run")
+    assert all(torch.equal(saved[name], mean[name]) for name in mean)
+    assert not torch.equal(saved["lm_head.weight"], weights(tmp_path / "run" / "checkpoint-66")["lm_head.weight"])
+
+
+def logged_rates(folder):
+    log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [entry["learning_rate"] for entry in log if "learning_rate" in entry]
+
+
+@pytest.mark.parametrize(("greater_is_better", "rates"), [(False, [0.02, 0.02, 0.02]), (True, [0.02, 0.02, 0.01])])
+def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe, tmp_path, greater_is_better, rates):
+    # the loss falls after each of the epochs: a plateau for one who wants it to rise
+    settings = {"eval_strategy": "epoch", "save_strategy": "epoch", "logging_strategy": "epoch", "num_train_epochs": 3}
+    plateau = {"lr_scheduler_type": "reduce_lr_on_plateau", "lr_scheduler_kwargs": {"factor": 0.5, "patience": 0}}
+    run(write_recipe(**settings, **plateau, metric_for_best_model="loss", greater_is_better=greater_is_better))
+    assert logged_rates(tmp_path / "run" / "checkpoint-66") == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"metric_for_best_model": "chrf"}, "chrf is not measured; choose loss or one of exact_match"),
+        ({"metric_for_best_model": "exact_match"}, "needs translations; add training.predict_with_generate: true"),
+        ({"early_stopping_patience": 2}, "early_stopping_patience needs training.eval_strategy"),
+        ({"early_stopping_patience": 2, "eval_strategy": "epoch"}, "needs training.metric_for_best_model"),
+        ({"resume_from_checkpoint": True}, "run holds no checkpoint to resume from"),
+        ({"freeze": ["encoder"]}, "'encoder' matches none"),
+        ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
+    ],
+)
+def test_contradictions_are_refused(write_recipe, training, message):
+    with pytest.raises(ValueError, match=message):
+        run(write_recipe(**training))
+
+
+def test_a_run_does_not_mix_with_another(write_recipe, tmp_path):
+    (tmp_path / "run" / "checkpoint-5").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds the checkpoints of another run"):
+        run(write_recipe())
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(write_recipe, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were launched and this one sees 1"):
+        run(write_recipe(use_cpu=False))
+
+
+def launch_two(recipe, *arguments):
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes=2",
+        "--num_machines=1",
+    ]
+    launcher += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+    command = [*launcher, "-m", "hf_rnn_attn.cli", "train", str(recipe), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_two_processes_share_the_batches_and_resume(write_recipe, tmp_path):
+    settings = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 15, "average_checkpoints": 1}
+    path = write_recipe(**settings)
+    launch_two(path)
+    uninterrupted = tmp_path / "uninterrupted"
+    shutil.copytree(tmp_path / "run", uninterrupted)
+    results = json.loads((uninterrupted / "results.json").read_text())
+    # 22 batches an epoch, half of them on each process
+    assert results["steps"] == 22
+    assert sum(row["count"] for row in results["scores"]["held_out"]["by_length"]) == 21
+    shutil.rmtree(tmp_path / "run" / "checkpoint-22")
+    launch_two(path, "--resume")
+    assert_same_weights(tmp_path / "run" / "checkpoint-22", uninterrupted / "checkpoint-22")
