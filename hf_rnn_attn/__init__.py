@@ -16,6 +16,9 @@ _MODULES = {
     "RnnAttnConfig": ".model.configuration_rnn_attn",
     "RnnAttnForConditionalGeneration": ".model.modeling_rnn_attn",
     "RnnAttnModel": ".model.modeling_rnn_attn",
+    "RnnAttnTokenizer": ".model.tokenization_rnn_attn",
+    "TranslationPipeline": ".model.pipeline_rnn_attn",
+    "train_tokenizer": ".tokenization",
 }
 
 __all__ = sorted(_MODULES)
@@ -28,15 +31,19 @@ def __getattr__(name: str):
 
 
 def register():
-    """Registers configuration, models and tokenizer with the Auto classes. A second call changes nothing."""
-    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
+    """Registers configuration, models, tokenizer and translation task. A second call changes nothing."""
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
     from .model.configuration_rnn_attn import RnnAttnConfig
     from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
+    from .model.pipeline_rnn_attn import register_translation_pipeline
+    from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
     AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
     AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
     AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)
+    AutoTokenizer.register(RnnAttnConfig, RnnAttnTokenizer, exist_ok=True)
+    register_translation_pipeline()
 
 
 # `hf-rnn-attn --help` answers without waiting for torch; the commands that need the models call `register` themselves

@@ -50,7 +50,13 @@ TOKENIZER_FIELDS = (
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """YAML with two traps removed: `1e-3` is a number (YAML 1.1 reads a string), and a key given twice is an error."""
+    """YAML with three traps removed: `1e-3` is a number and `no` a word (YAML 1.1 reads a string and a boolean), and a
+    key given twice is an error."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -64,6 +70,7 @@ class _RecipeLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_RecipeLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
 _RecipeLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The translation pipeline, on models and tokenizers of the library itself: tiny, random, made here."""
+"""The translation pipeline, on tiny random models and tokenizers made here: those of the library, and this one."""
 
 import logging
 
@@ -26,6 +26,8 @@ from transformers import (
 )
 from transformers.pipelines.base import get_default_model_and_revision
 
+from hf_rnn_attn.model.configuration_rnn_attn import RnnAttnConfig
+from hf_rnn_attn.model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from hf_rnn_attn.model.pipeline_rnn_attn import (
     ReturnType,
     TranslationPipeline,
@@ -71,6 +73,14 @@ def t5(vocab_size, **kwargs):
     return T5ForConditionalGeneration(T5Config(vocab_size=vocab_size, **{**sizes, **settings, **kwargs})).eval()
 
 
+def rnn_attn(vocab_size, **kwargs):
+    sizes = {"encoder_embedding_size": 8, "encoder_hidden_size": 8, "decoder_embedding_size": 8, "decoder_layers": 2}
+    settings = {"decoder_hidden_size": 8, "initializer_range": 2.0, **SPECIAL_TOKENS}
+    return RnnAttnForConditionalGeneration(
+        RnnAttnConfig(vocab_size=vocab_size, **{**sizes, **settings, **kwargs})
+    ).eval()
+
+
 @pytest.fixture
 def tokenizer():
     return word_tokenizer()
@@ -113,7 +123,7 @@ def record_generate(model, monkeypatch):
 # Text in, text out
 
 
-@pytest.mark.parametrize("make_model", [marian, t5])
+@pytest.mark.parametrize("make_model", [marian, t5, rnn_attn])
 def test_the_text_is_that_of_generate_and_decode(make_model, tokenizer, tmp_path):
     set_seed(0)
     model = make_model(len(tokenizer))
@@ -440,7 +450,7 @@ DECODINGS = {
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("make_model", [marian, t5])
+@pytest.mark.parametrize("make_model", [marian, t5, rnn_attn])
 def test_attention_belongs_to_the_returned_sequence(make_model, tokenizer, decoding, batch_size):
     set_seed(0)
     model = make_model(len(tokenizer))
@@ -467,6 +477,25 @@ def test_attention_leaves_the_text_as_it_is(translator):
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for record in records for row in record["attention"])
 
 
+def test_attention_with_a_generation_config_is_asked_for_in_a_copy(translator, model, monkeypatch):
+    config = GenerationConfig(num_beams=2, max_length=5, **SPECIAL_TOKENS)
+    before = config.to_dict()
+    seen = record_generate(model, monkeypatch)
+    translator(TEXT, generation_config=config, output_attentions=True)
+    # generate() deprecates a generation_config together with parameters beside it
+    assert seen["generation_config"].output_attentions and "output_attentions" not in seen
+    assert config.to_dict() == before
+
+
+def test_attention_of_a_list_inside_the_list(translator):
+    settings = {"output_attentions": True, "max_new_tokens": LENGTH, "num_return_sequences": 2}
+    (records,) = translator([[TEXT, LONG_TEXT]], **settings)
+    separate = [record for text in (TEXT, LONG_TEXT) for record in translator(text, **settings)]
+    for record, expected in zip(records, separate, strict=True):
+        assert record["source_tokens"] == expected["source_tokens"]
+        torch.testing.assert_close(record["attention"], expected["attention"], atol=1e-5, rtol=0)
+
+
 def test_attention_after_a_prompt_starts_behind_it(translator, model, tokenizer):
     prompt = torch.tensor([[0, 5, 6]])
     (record,) = translator(
@@ -489,8 +518,11 @@ def test_attention_follows_the_beam():
     assert attention_of_sequences(Outputs()).flatten().tolist() == [0.5, 1.0]
 
 
-def test_a_model_without_attention_to_show_is_refused(tokenizer):
-    model = marian(len(tokenizer), attn_implementation="sdpa")
+@pytest.mark.parametrize(
+    ("make_model", "without"), [(marian, {"attn_implementation": "sdpa"}), (rnn_attn, {"attention_score": "none"})]
+)
+def test_a_model_without_attention_to_show_is_refused(tokenizer, make_model, without):
+    model = make_model(len(tokenizer), **without)
     translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
     with pytest.raises(ValueError, match="returns cross attentions, and this one returned none"):
         translator(TEXT, output_attentions=True)

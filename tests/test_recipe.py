@@ -142,6 +142,12 @@ def test_overrides_win_are_typed_and_are_checked(write):
         load_recipe(path, ["data.train=["])
 
 
+def test_no_is_a_word_and_false_is_a_boolean(write):
+    recipe = load_recipe(write(MINIMAL), ["training.save_strategy=no", "model.input_feeding=false"])
+    assert recipe.training.arguments["save_strategy"] == "no"
+    assert recipe.model["input_feeding"] is False
+
+
 def test_files_are_sought_beside_the_recipe_and_names_stay(write, tmp_path):
     path = write("data: {train: [missing.tsv, user/corpus]}\ntraining: {output_dir: out}\nmodel: user/model")
     recipe = load_recipe(path)

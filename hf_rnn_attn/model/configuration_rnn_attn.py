@@ -10,6 +10,8 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .pipeline_rnn_attn import register_translation_pipeline
+
 
 CellType = Literal["lstm", "gru", "rnn_tanh"]
 
@@ -143,6 +145,10 @@ class RnnAttnConfig(PreTrainedConfig):
     decoder_start_token_id: int | None = 1
 
     def __post_init__(self, **kwargs):
+        # The entry is for machines without this package: where the package is installed, `pipeline` would demand
+        # trust_remote_code because of it
+        if not __name__.startswith("transformers_modules."):
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         if self.decoder_vocab_size is None:
             self.decoder_vocab_size = self.vocab_size
@@ -152,6 +158,10 @@ class RnnAttnConfig(PreTrainedConfig):
         self._check_attention()
         self._check_bridge()
         self._check_tying()
+
+    def to_dict(self) -> dict:
+        """The hyperparameters, and where a machine without this package finds the code that lies beside them."""
+        return {**super().to_dict(), **_code_beside_the_weights()}
 
     @property
     def memory_size(self) -> int:
@@ -226,5 +236,24 @@ _COUNTS = (
     "location_size",
     "attentional_size",
 )
+
+
+def _code_beside_the_weights() -> dict:
+    return {
+        "auto_map": {
+            "AutoConfig": "configuration_rnn_attn.RnnAttnConfig",
+            "AutoModel": "modeling_rnn_attn.RnnAttnModel",
+            "AutoModelForSeq2SeqLM": "modeling_rnn_attn.RnnAttnForConditionalGeneration",
+        },
+        "custom_pipelines": {
+            "translation": {"impl": "pipeline_rnn_attn.TranslationPipeline", "pt": ["AutoModelForSeq2SeqLM"]}
+        },
+    }
+
+
+# Saving a configuration or model copies its file, and those that it imports, beside the weights
+RnnAttnConfig.register_for_auto_class()
+# Here, because this is the first file that a checkpoint loads, before `pipeline` looks up the task
+register_translation_pipeline()
 
 __all__ = ["RnnAttnConfig"]

@@ -617,4 +617,7 @@ def _restore_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(states).scatter(1, order.expand_as(states), states)
 
 
+RnnAttnModel.register_for_auto_class("AutoModel")
+RnnAttnForConditionalGeneration.register_for_auto_class("AutoModelForSeq2SeqLM")
+
 __all__ = ["RnnAttnEncoderOutput", "RnnAttnForConditionalGeneration", "RnnAttnModel", "RnnAttnPreTrainedModel"]

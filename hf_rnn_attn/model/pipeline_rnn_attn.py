@@ -120,9 +120,9 @@ class TranslationPipeline(Pipeline):
       ignore them. They default to those in the task's name, "translation_XX_to_YY".
     * `stop_sequence` (`str`, *optional*): its first token takes the place of the end-of-sequence token.
     * `output_attentions` (`bool`, *optional*, defaults to `False`): adds "source_tokens" (S strings), "target_tokens"
-      (T strings) and "attention" (T lists of S floats, each summing to one) to a record: the cross attention of the
-      last layer, averaged over its heads, that generated each token of the returned sequence. Padding is left out;
-      the end-of-sequence token is kept on both sides.
+      (T strings) and "attention" (T lists of S floats) to a record: the cross attention of the last layer, averaged
+      over its heads, that generated each token of the returned sequence. Padding is left out; the end-of-sequence
+      token is kept on both sides.
     * everything else goes to `model.generate()`.
 
     Generation parameters come from the call, then from `config.task_specific_params` of the task, then from the
@@ -357,3 +357,6 @@ def _check_task(check_registered_task, task: str):
         return check_registered_task(task)
     name, implementation, _ = check_registered_task(TASK)
     return name, implementation, languages
+
+
+__all__ = ["ReturnType", "TranslationPipeline", "register_translation_pipeline"]

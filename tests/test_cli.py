@@ -1,0 +1,193 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of the commands: what they read, print and write, how fast they answer, and how they report a mistake."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
+from hf_rnn_attn.tokenization import train_tokenizer
+
+
+class Shouter:
+    """Stands for a translation pipeline: "translates" into capitals and remembers the batches' order."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, lines, batch_size=None, output_attentions=False):
+        if output_attentions:
+            record = {
+                "source_tokens": ["ein", "Hund"],
+                "target_tokens": ["A", "DOG"],
+                "attention": [[0.9, 0.1], [0.2, 0.8]],
+            }
+            return [{"translation_text": lines.upper(), **record}]
+        self.seen = list(lines)
+        return ([{"translation_text": line.upper()}] for line in self.seen)
+
+
+@pytest.fixture
+def translator(monkeypatch):
+    shouter = Shouter()
+    monkeypatch.setattr(cli, "_load_translator", lambda arguments: shouter)
+    return shouter
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["translate", "--help"]])
+def test_help_answers_without_loading_the_libraries(arguments):
+    # on an idle machine this takes a tenth of a second; torch alone would take seconds
+    code = (
+        "import sys; sys.argv = ['hf-rnn-attn', *%r]\n"
+        "from hf_rnn_attn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'yaml', 'tqdm'} & set(sys.modules)), file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", code % arguments], capture_output=True, text=True)
+    assert "usage: hf-rnn-attn" in finished.stdout
+    assert finished.stderr == "[]\n"
+
+
+def test_every_command_is_listed_and_none_is_an_error(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"    {name}" in text for name in ["train", "evaluate", "translate", "attention", "average", "demo"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([])
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "missing.yaml"], "missing.yaml: no such recipe"),
+        (["average", "missing", "-o", "out"], "missing is no checkpoint"),
+        (["average", "a", "b", "-o", "out", "--count", "2"], "expected one folder, got 2"),
+        (["average", "a", "-o", "out", "--metric", "loss"], "add --count"),
+        (["evaluate", "model", "a", "b", "c"], "got 3 files"),
+        (["evaluate", "model", "missing.tsv"], "missing.tsv: no such file"),
+        (["evaluate", "model", "a.tsv", "--metrics", "blue"], "unknown metric 'blue'"),
+        (["translate", "model", "-i", "missing.txt"], "No such file or directory: 'missing.txt'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_two(arguments, message, translator, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("hf-rnn-attn: error: ") and message in printed and printed.count("\n") == 1
+
+
+def test_a_recipe_mistake_on_the_command_line(tmp_path, capsys):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {train: t.tsv}\ntraining: {output_dir: o}\n")
+    assert cli.main(["train", str(recipe), "--set", "training.num_epochs=3"]) == 2
+    assert "unknown key 'training.num_epochs'; did you mean" in capsys.readouterr().err
+
+
+def test_resume_and_set_reach_the_recipe(tmp_path, monkeypatch):
+    recipe, recipes = tmp_path / "recipe.yaml", []
+    recipe.write_text("data: {train: t.tsv}\ntraining: {output_dir: o}\n")
+    monkeypatch.setattr("hf_rnn_attn.training.train", recipes.append)
+    assert cli.main(["train", str(recipe), "--set", "training.seed=7", "--resume"]) == 0
+    assert recipes[0].training.arguments == {"output_dir": "o", "seed": 7, "resume_from_checkpoint": True}
+
+
+def test_lines_are_batched_by_length_and_come_back_in_order(translator):
+    assert cli.translate_lines(translator, ["long one", "", "b", " \t", "mid"], 2) == ["LONG ONE", "", "B", "", "MID"]
+    assert translator.seen == ["b", "mid", "long one"]
+    assert cli.translate_lines(translator, [], 2) == []
+
+
+def test_translate_keeps_one_line_for_each_line(translator, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "BATCHES_PER_CHUNK", 1)
+    source, target = tmp_path / "source.txt", tmp_path / "target.txt"
+    # a line separator and a carriage return inside of a line are text; the last line has no end
+    source.write_bytes("ein hund\r\n\nzwei\u2028drei\nrot\rblau\nende".encode())
+    assert cli.main(["translate", "model", "-i", str(source), "-o", str(target), "--batch-size", "2"]) == 0
+    assert target.read_bytes().decode() == "EIN HUND\n\nZWEI\u2028DREI\nROT\rBLAU\nENDE\n"
+
+
+def test_translate_reads_standard_input_and_writes_standard_output(translator, monkeypatch):
+    source = io.TextIOWrapper(io.BytesIO("größe\n\nb\n".encode()), encoding="latin-1")
+    target = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdin", source)
+    monkeypatch.setattr("sys.stdout", target)
+    assert cli.main(["translate", "model"]) == 0
+    assert target.buffer.getvalue().decode() == "GRÖSSE\n\nB\n"
+
+
+def test_evaluate_scores_files_overall_and_by_length(translator, tmp_path, capsys):
+    (tmp_path / "source.txt").write_text("a b c\nd\ne f\n")
+    (tmp_path / "target.txt").write_text("A B C\nd\nE G\n")
+    files = [str(tmp_path / "source.txt"), str(tmp_path / "target.txt")]
+    metrics = ["--metrics", "exact_match", "sacrebleu", "--by-length", "1", "2", "-o", str(tmp_path / "scores.json")]
+    assert cli.main(["evaluate", "model", *files, *metrics]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["exact_match"]["score"] == pytest.approx(100 / 3)
+    assert "tok:13a" in scores["sacrebleu"]["signature"] and "case:mixed" in scores["sacrebleu"]["signature"]
+    assert [(row["length"], row["score"]) for row in scores["by_length"]] == [("1", 0.0), ("2", 0.0), ("3+", 100.0)]
+    assert json.loads((tmp_path / "scores.json").read_text()) == scores
+
+
+def test_evaluate_reads_a_file_of_pairs_and_can_ignore_case(translator, tmp_path, capsys):
+    (tmp_path / "pairs.csv").write_text("de,en\na b,a b\nd,D\n")
+    columns = ["--source-column", "de", "--target-column", "en", "--metrics", "exact_match"]
+    assert cli.main(["evaluate", "model", str(tmp_path / "pairs.csv"), *columns]) == 0
+    assert json.loads(capsys.readouterr().out) == {"exact_match": {"score": 50.0}}
+    assert cli.main(["evaluate", "model", str(tmp_path / "pairs.csv"), *columns, "--lowercase"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"exact_match": {"score": 100.0}}
+
+
+def test_attention_draws_a_page_or_a_picture(translator, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib is an optional dependency")
+    page, picture = tmp_path / "a.html", tmp_path / "a.png"
+    assert cli.main(["attention", "model", "ein Hund", "-o", str(page)]) == 0
+    assert capsys.readouterr().out == f"EIN HUND\n{page}\n"
+    assert "DOG" in page.read_text(encoding="utf-8")
+    assert cli.main(["attention", "model", "ein Hund", "-o", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_average_of_folders_and_of_the_best_of_a_run(tmp_path, capsys):
+    for step, value in {1: 1.0, 2: 2.0, 3: 6.0}.items():
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file({"weight": torch.tensor([value])}, folder / "model.safetensors")
+        history = [{"step": 1, "eval_cer": 9.0}, {"step": 2, "eval_cer": 5.0}, {"step": 3, "eval_cer": 7.0}]
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": history[:step]}))
+
+    def average(*arguments):
+        assert cli.main(["average", *arguments, "-o", str(tmp_path / "mean")]) == 0
+        return load_file(tmp_path / "mean" / "model.safetensors")["weight"].item()
+
+    assert average(str(tmp_path / "checkpoint-1"), str(tmp_path / "checkpoint-2")) == 1.5
+    assert average(str(tmp_path), "--count", "1") == 6.0
+    assert average(str(tmp_path), "--count", "2", "--metric", "cer", "--lower-is-better") == 4.0
+    assert "checkpoint-3\n" in capsys.readouterr().out
+
+
+def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
+    tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="word")
+    torch.manual_seed(0)
+    config = RnnAttnConfig(vocab_size=len(tokenizer), encoder_hidden_size=4, decoder_hidden_size=8)
+    model = RnnAttnForConditionalGeneration(config)
+    model.generation_config.update(max_length=5)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "source.txt").write_text("ein hund\n\nhund\n")
+    files = ["-i", str(tmp_path / "source.txt"), "-o", str(tmp_path / "target.txt")]
+    assert cli.main(["translate", str(tmp_path / "model"), *files, "--beams", "2"]) == 0
+    lines = (tmp_path / "target.txt").read_text().split("\n")
+    ids = model.eval().generate(**tokenizer("hund", return_tensors="pt"), num_beams=2)
+    assert (len(lines), lines[1], lines[2]) == (4, "", tokenizer.decode(ids[0], skip_special_tokens=True))
+    assert cli.main(["attention", str(tmp_path / "model"), "ein hund", "-o", str(tmp_path / "a.html")]) == 0
+    assert "▁hund" in (tmp_path / "a.html").read_text(encoding="utf-8")

@@ -1,0 +1,106 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The package as a whole: which file may import which, what is registered, what the wheel carries."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, pipelines
+
+import hf_rnn_attn
+
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hf_rnn_attn"
+# each file may import those before it, and none after it
+ORDER = [
+    "model.pipeline_rnn_attn",
+    "model.tokenization_rnn_attn",
+    "model.configuration_rnn_attn",
+    "model.attention_rnn_attn",
+    "model.cache_rnn_attn",
+    "model.recurrence_rnn_attn",
+    "model.modeling_rnn_attn",
+    "dates",
+    "tokenization",
+    "data",
+    "evaluation",
+    "visualization",
+    "recipe",
+    "training",
+    "demo",
+    "cli",
+]
+SHIPPED_MAY_IMPORT = {"torch", "transformers", "huggingface_hub"} | set(sys.stdlib_module_names)
+
+
+def imports_of(module):
+    """The files of the package that a file imports, and the other top-level packages."""
+    path = PACKAGE / (module.replace(".", "/") + ".py")
+    own, others = set(), set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module.startswith("hf_rnn_attn.")):
+            name = (node.module or "").removeprefix("hf_rnn_attn.")
+            own.add(f"model.{name}" if node.level and module.startswith("model.") else name)
+        elif isinstance(node, ast.ImportFrom):
+            others.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Import):
+            others |= {alias.name.partition(".")[0] for alias in node.names}
+    return own, others
+
+
+def test_every_file_has_its_place():
+    files = {".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in PACKAGE.rglob("*.py")}
+    assert {name for name in files if not name.endswith("__init__")} == set(ORDER)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_imports_point_one_way(module):
+    own, others = imports_of(module)
+    assert own <= set(ORDER[: ORDER.index(module)])
+    if module.startswith("model."):
+        assert others <= SHIPPED_MAY_IMPORT
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    requirements = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    declared = {requirement.split(">")[0].split("[")[0].replace("-", "_") for requirement in requirements}
+    imported = set().union(*(imports_of(module)[1] for module in ORDER)) - set(sys.stdlib_module_names)
+    assert {{"yaml": "pyyaml"}.get(name, name) for name in imported} <= declared
+
+
+def test_public_names_resolve():
+    assert hf_rnn_attn.__all__
+    for name in hf_rnn_attn.__all__:
+        assert getattr(hf_rnn_attn, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Transformer'"):
+        _ = hf_rnn_attn.Transformer
+
+
+def test_registration_can_be_repeated():
+    hf_rnn_attn.register()
+    assert AutoConfig.for_model("rnn_attn").__class__ is hf_rnn_attn.RnnAttnConfig
+    assert AutoModelForSeq2SeqLM._model_mapping[hf_rnn_attn.RnnAttnConfig] is (
+        hf_rnn_attn.RnnAttnForConditionalGeneration
+    )
+    assert hasattr(AutoTokenizer, "register")
+    assert pipelines.check_task("translation_de_to_en")[0] == "translation"
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_templates_and_type_marker(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {
+        str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in str(path)
+    }
+    assert sources <= names and not any(name.startswith("tests/") for name in names)
