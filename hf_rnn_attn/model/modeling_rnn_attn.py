@@ -21,8 +21,11 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, logging
 
+# Two names are unused here: from a local folder, transformers before 5.10 copies only what a file imports itself
+from .attention_rnn_attn import LuongAttention  # noqa: F401
 from .cache_rnn_attn import RnnAttnCache
 from .configuration_rnn_attn import RnnAttnConfig
+from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .recurrence_rnn_attn import CELLS, AttentionalRecurrence, SequenceDropout, SourceMemory
 
 
@@ -168,8 +171,9 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
 
     @property
     def dummy_inputs(self):
-        input_ids = torch.tensor([[5, 6, self.config.eos_token_id], [5, self.config.eos_token_id, 0]])
-        return {"input_ids": input_ids, "attention_mask": input_ids.ne(0), "decoder_input_ids": input_ids}
+        input_ids = torch.tensor([[4, 5, 6], [4, 5, self.config.pad_token_id]])
+        attention_mask = input_ids.ne(self.config.pad_token_id)
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "decoder_input_ids": input_ids}
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         """Returns `{tied: source}` parameter names. Unlike in the library, source and target embeddings can be shared
