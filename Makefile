@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/hf-rnn-attn demo --output-dir runs/demo
+	$(BIN)/hf-rnn-attn demo --output runs/demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

@@ -43,6 +43,10 @@ def run_program(words, folder, monkeypatch):
     if words[0] == "make":
         listing = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
         assert listing.returncode == 0, listing.stderr
+        for line in listing.stdout.splitlines():
+            program, *arguments = shlex.split(line)
+            if program.endswith("hf-rnn-attn"):
+                cli.build_parser().parse_args(arguments)
     elif words[:2] == ["pip", "install"]:
         assert words[2] == "." and (ROOT / "pyproject.toml").is_file()
     elif words[:2] == ["hf-rnn-attn", "train"]:
