@@ -101,6 +101,16 @@ def test_local_p_measures_each_sentences_own_length():
     torch.testing.assert_close(padded[1:5], alone)
 
 
+def test_gradients_are_finite_where_there_is_nothing_to_attend_to():
+    attention = make_attention(attention_score="general")
+    memory = torch.randn(1, 3, 2)
+    context, _ = attention(
+        torch.randn(1, 1, 2), memory, memory, torch.zeros(1, 3, dtype=torch.bool), torch.tensor([[0]])
+    )
+    context.sum().backward()
+    assert attention.query_projection.weight.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_finite(dtype):
     attention = make_attention(attention_score="general", attention_span="local-p").to(dtype)
