@@ -13,6 +13,11 @@ import torch
 import hf_rnn_attn  # noqa: F401
 
 
+def pytest_configure(config):
+    for name in ("accelerate_tests", "flash_attn_test", "flash_attn_3_test", "flash_attn_4_test", "torch_compile_test"):
+        config.addinivalue_line("markers", f"{name}: a mark of the library's own model tests")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)

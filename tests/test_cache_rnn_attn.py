@@ -4,8 +4,14 @@
 
 import pytest
 import torch
+from transformers.cache_utils import Cache
 
 from hf_rnn_attn.model.cache_rnn_attn import DecoderState, RnnAttnCache
+
+
+records_past = pytest.mark.skipif(
+    not hasattr(Cache, "activate_past_recording"), reason="this version of transformers cannot roll a cache back"
+)
 
 
 def make_state(with_keys=True):
@@ -47,6 +53,49 @@ def test_batch_operations_reach_every_tensor(operation, argument, rows):
     assert len(changed) == 7
     for new, old in zip(changed, tensors_of(state), strict=True):
         assert torch.equal(new, old[rows])
+
+
+def shifted(state, by):
+    layers = tuple(tuple(part + by for part in layer) for layer in state.layers)
+    return DecoderState(layers, state.attentional + by, state.positions + by, state.keys)
+
+
+@records_past
+@pytest.mark.parametrize(("removed", "kept"), [(0, 3), (1, 2), (2, 1)])
+def test_the_last_tokens_can_be_removed(removed, kept):
+    cache, state = RnnAttnCache(2), make_state()
+    cache.write(state, new_tokens=5)
+    cache.activate_past_recording()
+    for by in (1, 2, 3):
+        cache.write(shifted(state, by), new_tokens=1)
+    # beams are reordered as a whole, record and all
+    cache.reorder_cache(torch.tensor([2, 1, 0]))
+    cache.crop(-removed)
+    assert cache.get_seq_length() == 5 + kept
+    for new, old in zip(tensors_of(cache.read()), tensors_of(shifted(state, kept)), strict=True):
+        assert torch.equal(new, old[[2, 1, 0]])
+    with pytest.raises(ValueError, match="Cannot remove 1 tokens: 0 are recorded"):
+        cache.crop(-1)
+
+
+@records_past
+def test_all_tokens_can_be_removed():
+    cache = RnnAttnCache(2)
+    cache.activate_past_recording()
+    cache.write(make_state(), new_tokens=1)
+    cache.crop(-1)
+    assert cache.read() is None and cache.get_seq_length() == 0
+
+
+@records_past
+def test_a_record_takes_single_tokens_and_removes_from_the_end():
+    cache = RnnAttnCache(2)
+    cache.activate_past_recording()
+    assert cache.records_past
+    with pytest.raises(ValueError, match="one token at a time, got 2"):
+        cache.write(make_state(), new_tokens=2)
+    with pytest.raises(ValueError, match="as a negative int, got 1"):
+        cache.crop(1)
 
 
 def test_reset_forgets():

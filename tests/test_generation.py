@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from test_modeling_rnn_attn import SOURCES, make_model, mask_of, pad
+from transformers.cache_utils import Cache
 
 
 def translate(model, sources=SOURCES, left=False, **options):
@@ -178,7 +179,50 @@ def test_length_limit_of_a_fresh_checkpoint():
     assert translate(model, [SOURCES[1]]).shape[1] <= 256
 
 
-def test_assisted_decoding_is_refused_and_not_wrong():
+rolls_back = pytest.mark.skipif(
+    not hasattr(Cache, "activate_past_recording"), reason="this version of transformers cannot roll a cache back"
+)
+
+
+@rolls_back
+@pytest.mark.parametrize("assistant", ["itself", "another", "prompt lookup"])
+@pytest.mark.parametrize(
+    ("cell", "score", "input_feeding"),
+    [("lstm", "general", True), ("gru", "concat", False), ("lstm", "none", True), ("rnn_tanh", "dot", True)],
+)
+def test_assisted_decoding_equals_greedy(cell, score, input_feeding, assistant):
+    options = {"decoder_cell_type": cell, "attention_score": score, "input_feeding": input_feeding}
+    model = make_model(**options, decoder_layers=2)
+    helpers = {
+        "itself": {"assistant_model": model},
+        "another": {"assistant_model": make_model(**options, initializer_range=0.5)},
+        "prompt lookup": {"prompt_lookup_num_tokens": 2},
+    }
+    recorded = {name: True for name in ("output_logits", "output_attentions", "output_hidden_states")}
+    recorded["return_dict_in_generate"] = True
+    for source in SOURCES:
+        greedy = translate(model, [source], min_new_tokens=12, max_new_tokens=20, **recorded)
+        assisted = translate(model, [source], min_new_tokens=12, max_new_tokens=20, **recorded, **helpers[assistant])
+        assert torch.equal(assisted.sequences, greedy.sequences)
+        for one, other in zip(assisted.logits, greedy.logits, strict=True):
+            torch.testing.assert_close(one, other)
+        # not their values: of the first round's steps, the library repeats the first and drops the last
+        assert len(assisted.cross_attentions) == len(assisted.decoder_hidden_states) == len(greedy.logits)
+
+
+@rolls_back
+def test_assisted_decoding_takes_fewer_steps():
     model = make_model()
+    calls = []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: calls.append(output.shape[1]))
+    translate(model, [SOURCES[0]], min_new_tokens=20, max_new_tokens=20)
+    assert len(calls) == 20
+    calls.clear()
+    translate(model, [SOURCES[0]], min_new_tokens=20, max_new_tokens=20, prompt_lookup_num_tokens=5)
+    assert len(calls) < 20 and max(calls) > 1
+
+
+@pytest.mark.skipif(hasattr(Cache, "activate_past_recording"), reason="this version of transformers rolls a cache back")
+def test_assisted_decoding_is_refused_and_not_wrong():
     with pytest.raises(ValueError, match="stateful"):
-        translate(model, [SOURCES[0]], prompt_lookup_num_tokens=2)
+        translate(make_model(), [SOURCES[0]], prompt_lookup_num_tokens=2)

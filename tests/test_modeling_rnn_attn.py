@@ -383,3 +383,71 @@ def test_missing_weights_are_initialised_and_not_left_to_chance(tmp_path):
     layer = loaded.model.decoder.recurrence.layers[1]
     assert (layer.bias_ih_l0[8:16] == 1).all() and (layer.bias_hh_l0 == 0).all()
     assert layer.weight_hh_l0.abs().max() <= 0.8
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("input_feeding", [True, False])
+@pytest.mark.parametrize("score", ["general", "concat", "none"])
+def test_gradient_checkpointing_changes_no_gradient(score, input_feeding, use_reentrant):
+    model = make_model(attention_score=score, input_feeding=input_feeding, encoder_layers=2, decoder_layers=2)
+    inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "labels": pad(TARGETS, -100)}
+    model.train()
+    plain = model(**inputs).loss
+    expected = gradients(model, plain)
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    # T = 5 in two pieces of three and two steps, and as many again when the gradient is wanted
+    calls = []
+    model.model.decoder.recurrence.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape[1]))
+    loss = model(**inputs).loss
+    assert calls == [3, 2]
+    torch.testing.assert_close(loss, plain)
+    for name, gradient in gradients(model, loss).items():
+        torch.testing.assert_close(gradient, expected.pop(name))
+    assert not expected and sorted(calls) == [2, 2, 3, 3]
+
+
+def table_sizes(model):
+    tables = (model.model.encoder.embed_tokens, model.model.decoder.embed_tokens, model.lm_head)
+    return [table.weight.shape[0] for table in tables]
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("tie", [True, False])
+def test_resizing_a_joint_vocabulary(tmp_path, share, tie):
+    options = {"encoder_embedding_size": 6, "attentional_size": 6}
+    model = make_model(tie_word_embeddings=tie, share_encoder_decoder_embeddings=share, **options).float()
+    before = model(input_ids=pad(SOURCES, 0), labels=pad(TARGETS, -100)).logits
+    assert model.resize_token_embeddings(15) is model.model.encoder.embed_tokens
+    assert table_sizes(model) == [15] * 3 and model.config.vocab_size == model.config.decoder_vocab_size == 15
+    decoder_table = model.model.decoder.embed_tokens.weight
+    assert (model.model.encoder.embed_tokens.weight is decoder_table) == share
+    assert (model.lm_head.weight is decoder_table) == tie
+    logits = model(input_ids=pad(SOURCES, 0), labels=pad(TARGETS, -100)).logits
+    torch.testing.assert_close(logits[..., :12], before)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(input_ids=pad(SOURCES, 0), labels=pad(TARGETS, -100)).logits, logits)
+    assert model.model.resize_token_embeddings(13).num_embeddings == 13
+    assert table_sizes(model)[:2] == [13, 13]
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_resizing_separate_vocabularies(tmp_path, tie):
+    model = make_model(decoder_vocab_size=10, attentional_size=6, tie_word_embeddings=tie).float()
+    model.resize_token_embeddings(15)
+    assert table_sizes(model) == [15, 10, 10]
+    model.lm_head.requires_grad_(False)
+    assert model.resize_decoder_token_embeddings(11, pad_to_multiple_of=8) is model.model.decoder.embed_tokens
+    assert table_sizes(model) == [15, 16, 16]
+    assert (model.config.vocab_size, model.config.decoder_vocab_size) == (15, 16)
+    assert not model.lm_head.weight.requires_grad
+    assert (model.lm_head.weight is model.model.decoder.embed_tokens.weight) == tie
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert table_sizes(loaded) == [15, 16, 16]
+
+
+def test_shared_embeddings_are_not_resized_apart():
+    model = make_model(encoder_embedding_size=6, share_encoder_decoder_embeddings=True)
+    with pytest.raises(ValueError, match="call `resize_token_embeddings`"):
+        model.resize_decoder_token_embeddings(15)

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The recurrent state that `generate()` threads from step to step, reorders for its beams and repeats.
+"""The recurrent state that `generate()` threads from step to step, reorders for its beams, repeats and rolls back.
 
 Knows how the state is kept; knows nothing of how a step computes it. All tensors are batch-first.
 """
@@ -29,27 +29,68 @@ class DecoderState(NamedTuple):
 
 
 class RnnStateLayer(CacheLayerMixin):
-    """State tensors of one decoder layer. A recurrent state has no time axis: a new one takes the old one's place."""
+    """State tensors of one decoder layer. A recurrent state has no time axis: a new one takes the old one's place.
+
+    While the past is recorded, as assisted decoding asks for, the old ones are kept until the next `crop`.
+    """
 
     is_sliding = False
+    is_croppable = True
 
     def __init__(self):
         super().__init__()
+        self.record_past = False
         self.reset()
 
     def lazy_initialization(self, states: tuple[torch.Tensor | None, ...], new_tokens: int) -> None:
         self.update(states, new_tokens)
 
     def update(self, states: tuple[torch.Tensor | None, ...], new_tokens: int) -> tuple[tuple, int]:
-        """Replaces the state and returns it with the number of tokens it has seen."""
+        """Replaces the state and returns it with the number of tokens it has seen.
+
+        Raises:
+            ValueError: for several tokens at once while the past is recorded: the states between them are missing.
+        """
+        if self.record_past:
+            if new_tokens != 1:
+                raise ValueError(f"A recorded past takes one token at a time, got {new_tokens}.")
+            self.past.append(self.states)
         self.states = states
         self.seen_tokens += new_tokens
         self.is_initialized = True
         return self.states, self.seen_tokens
 
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """Replaces every tensor by what `change` makes of it."""
-        self.states = tuple(None if state is None else change(state) for state in self.states)
+        """Replaces every tensor, recorded ones too, by what `change` makes of it."""
+        *self.past, self.states = (
+            tuple(None if state is None else change(state) for state in states) for states in (*self.past, self.states)
+        )
+
+    def activate_past_recording(self) -> None:
+        """Keeps every state from now on, until the next `crop`."""
+        self.record_past = True
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """
+        Forgets the last tokens, and the record.
+
+        Args:
+            tokens_to_remove (`int`): their number as a negative `int`, the library's convention, or 0.
+
+        Raises:
+            ValueError: for a positive number, or where the record does not reach that far back.
+        """
+        if tokens_to_remove > 0:
+            raise ValueError(f"`crop` takes the number of tokens to remove as a negative int, got {tokens_to_remove}.")
+        if -tokens_to_remove > len(self.past):
+            raise ValueError(
+                f"Cannot remove {-tokens_to_remove} tokens: {len(self.past)} are recorded. Call "
+                "`activate_past_recording()` before the tokens that may have to be removed."
+            )
+        if tokens_to_remove < 0:
+            self.states = self.past[tokens_to_remove]
+            self.seen_tokens += tokens_to_remove
+        self.past = []
 
     def get_seq_length(self) -> int:
         return self.seen_tokens
@@ -64,6 +105,7 @@ class RnnStateLayer(CacheLayerMixin):
 
     def reset(self) -> None:
         self.states = ()
+        self.past = []
         self.seen_tokens = 0
         self.is_initialized = False
 
@@ -92,6 +134,11 @@ class RnnAttnCache(Cache):
 
     def __init__(self, num_layers: int):
         super().__init__(layers=[RnnStateLayer() for _ in range(num_layers)])
+
+    @property
+    def records_past(self) -> bool:
+        """Whether tokens have to be written one by one."""
+        return self.layers[-1].record_past
 
     def read(self) -> DecoderState | None:
         """Returns the state after the tokens seen so far, or `None` before the first."""

@@ -102,6 +102,7 @@ class RnnAttnConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = [
         "past_key_values",
         "decoder_hidden_states",
+        "decoder_attentions",
         "cross_attentions",
         "encoder_last_hidden_state",
         "encoder_hidden_states",

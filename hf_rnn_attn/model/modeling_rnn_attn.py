@@ -6,13 +6,16 @@ Holds the encoder, the bridge, the decoder around its recurrence, and the two pu
 Shapes: B batch, S source, T target, E embedding, H hidden, M memory width, A attentional width, V target vocabulary.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
+from transformers.cache_utils import Cache
 from transformers.modeling_outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
     ModelOutput,
@@ -26,7 +29,7 @@ from .attention_rnn_attn import LuongAttention  # noqa: F401
 from .cache_rnn_attn import RnnAttnCache
 from .configuration_rnn_attn import RnnAttnConfig
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
-from .recurrence_rnn_attn import CELLS, AttentionalRecurrence, SequenceDropout, SourceMemory
+from .recurrence_rnn_attn import CELLS, AttentionalRecurrence, RecurrenceOutput, SequenceDropout, SourceMemory
 
 
 logger = logging.get_logger(__name__)
@@ -147,7 +150,9 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     config_class = RnnAttnConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
-    _is_stateful = True
+    supports_gradient_checkpointing = True
+    # up to transformers 5.10 a cache is cropped to a length and has no record of what was there: no assisted decoding
+    _is_stateful = not hasattr(Cache, "activate_past_recording")
     _no_split_modules = ["RnnAttnEncoder", "RnnAttnDecoder"]
     _skip_keys_device_placement = ["past_key_values"]
 
@@ -203,6 +208,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         )
         self.input_dropout = InputDropout(config.word_dropout, config.encoder_dropout, config.variational_dropout)
         self.dropout = SequenceDropout(config.encoder_dropout, config.variational_dropout)
+        self.gradient_checkpointing = False
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -239,7 +245,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         has_words = keep_mask.any(-1)
         all_hidden, final_states = [embeddings], []
         for index, layer in enumerate(self.layers):
-            output, state = _run_layer(layer, self.dropout(hidden) if index else hidden, lengths)
+            output, state = self._run_layer(layer, self.dropout(hidden) if index else hidden, lengths)
             hidden = output + hidden if self.config.encoder_residual and index else output
             all_hidden.append(_restore_order(hidden, order) * keep_mask.unsqueeze(-1))
             final_states.append(state * has_words[:, None, None])
@@ -251,6 +257,11 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             final_state=torch.stack(final_states, 1),
             hidden_states=tuple(all_hidden) if output_hidden_states else None,
         )
+
+    def _run_layer(self, layer, inputs, lengths):
+        if self.gradient_checkpointing and self.training:
+            return self._gradient_checkpointing_func(_run_layer, layer, inputs, lengths)
+        return _run_layer(layer, inputs, lengths)
 
 
 class RnnAttnDecoder(RnnAttnPreTrainedModel):
@@ -267,6 +278,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.recurrence = AttentionalRecurrence(config)
         self.input_dropout = InputDropout(config.word_dropout, config.decoder_dropout, config.variational_dropout)
         self.dropout = SequenceDropout(config.decoder_dropout, config.variational_dropout)
+        self.gradient_checkpointing = False
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -311,7 +323,8 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
 
         Returns:
             `last_hidden_state` holds the attentional states (B, T, A). `hidden_states` are the embeddings and the h_t
-            of every layer; `cross_attentions` is one tensor (B, 1, T, S), or `None` without attention.
+            of every layer. `cross_attentions` is one tensor (B, 1, T, S), without attention none; `attentions` is an
+            empty tuple, for a recurrent decoder does not attend to itself.
         """
         embeddings = embed_tokens(self.embed_tokens, input_ids, inputs_embeds, "decoder_")
         keep_mask = None if attention_mask is None else attention_mask[:, -embeddings.shape[1] :].bool()
@@ -322,20 +335,54 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         state = None if past_key_values is None else past_key_values.read()
         if state is None:
             state = self.recurrence.start(self.bridge(encoder_final_state, memory.states), memory)
-        output = self.recurrence(self.input_dropout(embeddings), state, memory, keep_mask)
-        if past_key_values is not None:
-            past_key_values.write(output.state, embeddings.shape[1])
+        output = self._run(self.input_dropout(embeddings), state, memory, keep_mask, past_key_values)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         output_hidden_states = (
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         )
-        has_attentions = output_attentions and output.weights is not None
+        cross_attentions = () if output.weights is None else (output.weights.unsqueeze(1),)
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=self.dropout(output.attentional),
             past_key_values=past_key_values,
             hidden_states=(embeddings, *output.hidden) if output_hidden_states else None,
-            cross_attentions=(output.weights.unsqueeze(1),) if has_attentions else None,
+            attentions=() if output_attentions else None,
+            cross_attentions=cross_attentions if output_attentions else None,
         )
+
+    def _run(self, inputs, state, memory, keep_mask, cache) -> RecurrenceOutput:
+        """Runs the recurrence over `inputs` (B, T, E) and leaves its last state in the cache, if there is one.
+
+        In one call, unless the states in between are wanted: a cache that records takes them one by one, and under
+        gradient checkpointing only those between pieces of about the square root of T steps are kept.
+        """
+        length = inputs.shape[1]
+        run, size = self.recurrence, length
+        if self.gradient_checkpointing and self.training:
+            run, size = self._run_checkpointed, math.isqrt(length - 1) + 1
+        if cache is not None and cache.records_past:
+            size = 1
+        pieces = []
+        for start in range(0, length, size):
+            piece = slice(start, start + size)
+            piece_mask = None if keep_mask is None else keep_mask[:, piece]
+            pieces.append(run(inputs[:, piece], state, memory, piece_mask))
+            state = pieces[-1].state
+            if cache is not None:
+                cache.write(state, pieces[-1].attentional.shape[1])
+        return pieces[0] if len(pieces) == 1 else RecurrenceOutput.join(pieces)
+
+    def _run_checkpointed(self, *arguments) -> RecurrenceOutput:
+        # reentrant checkpointing follows tensors that are arguments or outputs themselves, not those inside of tuples
+        leaves, structure = tree_flatten(arguments)
+        output_structure = None
+
+        def run(*leaves):
+            nonlocal output_structure
+            output_leaves, output_structure = tree_flatten(self.recurrence(*tree_unflatten(leaves, structure)))
+            return tuple(output_leaves)
+
+        output_leaves = self._gradient_checkpointing_func(run, *leaves)
+        return tree_unflatten(output_leaves, output_structure)
 
 
 class RnnAttnModel(RnnAttnPreTrainedModel):
@@ -360,6 +407,17 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         self.encoder.embed_tokens = value
         if self.config.share_encoder_decoder_embeddings:
             self.decoder.embed_tokens = value
+
+    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
+        is_joint = self.config.vocab_size == self.config.decoder_vocab_size
+        self.encoder._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        if is_joint:
+            self._resize_decoder_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        return self.encoder.embed_tokens
+
+    def _resize_decoder_embeddings(self, *sizes):
+        self.decoder._resize_token_embeddings(*sizes)
+        self.config.decoder_vocab_size = self.decoder.embed_tokens.num_embeddings
 
     @can_return_tuple
     def forward(
@@ -435,6 +493,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             last_hidden_state=decoder_outputs.last_hidden_state,
             past_key_values=decoder_outputs.past_key_values,
             decoder_hidden_states=decoder_outputs.hidden_states,
+            decoder_attentions=decoder_outputs.attentions,
             cross_attentions=decoder_outputs.cross_attentions,
             encoder_last_hidden_state=encoder_outputs.last_hidden_state,
             encoder_hidden_states=encoder_outputs.hidden_states,
@@ -477,6 +536,46 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
 
     def set_output_embeddings(self, new_embeddings: nn.Linear):
         self.lm_head = new_embeddings
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the source embeddings, and the target side with them where both have one vocabulary, that is, where
+        `config.vocab_size` and `config.decoder_vocab_size` are equal. See [`resize_decoder_token_embeddings`] for
+        separate ones, and the library's method of this name for the arguments. Returns the source embeddings."""
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
+    def resize_decoder_token_embeddings(
+        self, new_num_tokens: int, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Resizes the target embeddings and the output layer alone; arguments as in `resize_token_embeddings`.
+
+        Returns:
+            `nn.Embedding`: the target embeddings.
+
+        Raises:
+            ValueError: if source and target embeddings are shared.
+        """
+        if self.config.share_encoder_decoder_embeddings:
+            raise ValueError(
+                "Source and target embeddings are one matrix (`share_encoder_decoder_embeddings=True`) and cannot be "
+                "resized apart; call `resize_token_embeddings`."
+            )
+        self.model._resize_decoder_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        self._resize_lm_head(mean_resizing)
+        self.tie_weights()
+        return self.model.decoder.embed_tokens
+
+    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
+        table = self.model._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        self._resize_lm_head(mean_resizing)
+        return table
+
+    def _resize_lm_head(self, mean_resizing):
+        requires_grad = self.lm_head.weight.requires_grad
+        size = self.config.decoder_vocab_size
+        self.lm_head = self._get_resized_lm_head(self.lm_head, size, mean_resizing=mean_resizing)
+        self.lm_head.requires_grad_(requires_grad)
 
     @can_return_tuple
     def forward(
@@ -559,6 +658,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             logits=logits,
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,
+            decoder_attentions=outputs.decoder_attentions,
             cross_attentions=outputs.cross_attentions,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
             encoder_hidden_states=outputs.encoder_hidden_states,
@@ -572,6 +672,14 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         if past_key_values is not None and past_key_values.get_seq_length() > 0:
             input_ids = input_ids[:, past_key_values.get_seq_length() :]
         return super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args):
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)
+        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+            # not left to the first step: assisted decoding wants a cache beforehand, and an assistant's rolls back
+            model_kwargs["past_key_values"] = RnnAttnCache(self.config.decoder_layers)
+            if generation_config.is_assistant:
+                model_kwargs["past_key_values"].activate_past_recording()
 
     @torch.no_grad()
     def _mix_in_predictions(self, decoder_input_ids, encoder_outputs, attention_mask, teacher_forcing_ratio):

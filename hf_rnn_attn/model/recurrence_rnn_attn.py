@@ -147,6 +147,14 @@ class RecurrenceOutput(NamedTuple):
     hidden: tuple[torch.Tensor, ...]
     state: DecoderState
 
+    @classmethod
+    def join(cls, pieces: "list[RecurrenceOutput]") -> "RecurrenceOutput":
+        """Returns what one call on the whole sequence returns, from calls on consecutive pieces of it."""
+        weights = None if pieces[0].weights is None else torch.cat([piece.weights for piece in pieces], 1)
+        hidden = tuple(torch.cat(layer, 1) for layer in zip(*(piece.hidden for piece in pieces), strict=True))
+        attentional = torch.cat([piece.attentional for piece in pieces], 1)
+        return cls(attentional, weights, hidden, pieces[-1].state)
+
 
 class AttentionalRecurrence(nn.Module):
     """The decoder of Luong et al. 2015 between the word embedding and the output layer.
