@@ -18,6 +18,16 @@ def pytest_configure(config):
         config.addinivalue_line("markers", f"{name}: a mark of the library's own model tests")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """The library's tests skip themselves; where that was not foreseen, it is a failure."""
+    report = yield
+    may_skip = getattr(item.cls, "may_skip", None)
+    if report.skipped and may_skip is not None and not item.name.startswith(may_skip):
+        report.outcome, report.longrepr = "failed", f"unforeseen skip: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
     ModelOutput,
@@ -188,6 +189,23 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         return dict(self._tied_weights_keys or {})
 
 
+class PaddedLayer(GradientCheckpointingLayer):
+    """Runs one of torch's recurrent layers over rows of different lengths."""
+
+    def forward(
+        self, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the outputs (B, S, M), zero past each row's length, and the final state (B, parts, M)."""
+        if lengths is None:
+            output, state = layer(inputs)
+        else:
+            packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+            output, state = layer(packed)
+            output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.shape[1])
+        parts = state if isinstance(state, tuple) else (state,)
+        return output, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], 1)
+
+
 class RnnAttnEncoder(RnnAttnPreTrainedModel):
     """A stack of (bidirectional) recurrent layers. Padding, wherever it stands, is never read.
 
@@ -208,7 +226,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         )
         self.input_dropout = InputDropout(config.word_dropout, config.encoder_dropout, config.variational_dropout)
         self.dropout = SequenceDropout(config.encoder_dropout, config.variational_dropout)
-        self.gradient_checkpointing = False
+        self.run_layer = PaddedLayer()
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -245,7 +263,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         has_words = keep_mask.any(-1)
         all_hidden, final_states = [embeddings], []
         for index, layer in enumerate(self.layers):
-            output, state = self._run_layer(layer, self.dropout(hidden) if index else hidden, lengths)
+            output, state = self.run_layer(layer, self.dropout(hidden) if index else hidden, lengths)
             hidden = output + hidden if self.config.encoder_residual and index else output
             all_hidden.append(_restore_order(hidden, order) * keep_mask.unsqueeze(-1))
             final_states.append(state * has_words[:, None, None])
@@ -257,11 +275,6 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             final_state=torch.stack(final_states, 1),
             hidden_states=tuple(all_hidden) if output_hidden_states else None,
         )
-
-    def _run_layer(self, layer, inputs, lengths):
-        if self.gradient_checkpointing and self.training:
-            return self._gradient_checkpointing_func(_run_layer, layer, inputs, lengths)
-        return _run_layer(layer, inputs, lengths)
 
 
 class RnnAttnDecoder(RnnAttnPreTrainedModel):
@@ -710,18 +723,6 @@ def _keep_mask(attention_mask, like):
     if attention_mask is None:
         return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
     return attention_mask.bool()
-
-
-def _run_layer(layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):
-    """Returns the outputs (B, S, M), zero past each row's length, and the final state (B, parts, M)."""
-    if lengths is None:
-        output, state = layer(inputs)
-    else:
-        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-        output, state = layer(packed)
-        output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.shape[1])
-    parts = state if isinstance(state, tuple) else (state,)
-    return output, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], 1)
 
 
 def _restore_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
