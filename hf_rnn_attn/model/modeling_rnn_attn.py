@@ -27,6 +27,7 @@ from transformers.utils import can_return_tuple, logging
 
 # Two names are unused here: from a local folder, transformers before 5.10 copies only what a file imports itself
 from .attention_rnn_attn import LuongAttention  # noqa: F401
+from .beam_search_rnn_attn import PenalisedBeamSearch
 from .cache_rnn_attn import RnnAttnCache
 from .configuration_rnn_attn import RnnAttnConfig
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
@@ -516,6 +517,14 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
 class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     """The RNN encoder-decoder with Luong attention and an output layer: trains on pairs, translates with `generate`.
 
+    Beyond the library's generation parameters, beam search knows two of Wu et al. 2016 (section 7), as arguments of
+    `generate` or in the `generation_config`:
+
+    * `gnmt_length_penalty` (`float`, *optional*): alpha of their length normalisation, in place of `length_penalty`;
+      0.6 to 0.7 in the paper, larger for longer translations.
+    * `coverage_penalty` (`float`, *optional*): beta of their penalty for source words that were hardly attended to;
+      0.2 in the paper.
+
     Args:
         config ([`RnnAttnConfig`])
     """
@@ -532,6 +541,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         # the library's loss for this class name shifts the labels a second time
         self.loss_type = "ForMaskedLM"
         self.generation_config.max_length = 256
+        self.generation_config.gnmt_length_penalty = self.generation_config.coverage_penalty = None
+        # without this mark, parameters that the library does not know are read from the checkpoint too
+        self.generation_config._from_model_config = False
         self.post_init()
 
     @classmethod
@@ -693,6 +705,32 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             model_kwargs["past_key_values"] = RnnAttnCache(self.config.decoder_layers)
             if generation_config.is_assistant:
                 model_kwargs["past_key_values"].activate_past_recording()
+
+    def _beam_search(self, input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs):
+        # absent where the checkpoint's generation_config was replaced by one without them
+        alpha = getattr(generation_config, "gnmt_length_penalty", None)
+        beta = getattr(generation_config, "coverage_penalty", None) or 0.0
+        arguments = (input_ids, logits_processor, stopping_criteria, generation_config, *args)
+        if alpha is None and not beta:
+            return super()._beam_search(*arguments, **model_kwargs)
+        self._check_penalties(alpha, beta, generation_config)
+        search = PenalisedBeamSearch(self, alpha, beta, generation_config.length_penalty)
+        return search.run(*arguments, **model_kwargs)
+
+    def _check_penalties(self, alpha, beta, generation_config):
+        if beta < 0 or (alpha is not None and alpha < 0):
+            raise ValueError(
+                f"`gnmt_length_penalty` and `coverage_penalty` must not be negative, got {alpha} and {beta}."
+            )
+        if beta and self.config.attention_score == "none":
+            raise ValueError(
+                f"`coverage_penalty={beta}` needs attention, and this model has none (`attention_score='none'`)."
+            )
+        if alpha is not None and generation_config.length_penalty != 1.0:
+            raise ValueError(
+                f"`gnmt_length_penalty={alpha}` takes the place of `length_penalty`, but that is set as well, to "
+                f"{generation_config.length_penalty}. Leave one of them out."
+            )
 
     @torch.no_grad()
     def _mix_in_predictions(self, decoder_input_ids, encoder_outputs, attention_mask, teacher_forcing_ratio):
