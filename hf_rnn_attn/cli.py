@@ -132,11 +132,19 @@ def _add_translate(commands):
     _add_model_options(parser)
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
+    parser.add_argument(
+        "--replace-unknown",
+        nargs="?",
+        const=True,
+        metavar="DICTIONARY",
+        help="put the source word that was looked at in the place of an unknown one, or its entry in the dictionary, a "
+        "file of word, tab, translation; for vocabularies of words",
+    )
     parser.set_defaults(command=_translate)
 
 
 def _translate(arguments):
-    translator = _load_translator(arguments)
+    translator = _load_translator(arguments, **_read_replacements(arguments.replace_unknown))
     with contextlib.ExitStack() as stack:
         source = _open_text(arguments.input, "r", sys.stdin, stack)
         target = _open_text(arguments.output, "w", sys.stdout, stack)
@@ -144,6 +152,20 @@ def _translate(arguments):
             for translation in translate_lines(translator, lines, arguments.batch_size):
                 target.write(translation + "\n")
             target.flush()
+
+
+def _read_replacements(dictionary: bool | str | None) -> dict:
+    """The pipeline's argument for `--replace-unknown`."""
+    if dictionary is None or dictionary is True:
+        return {} if dictionary is None else {"replace_unknown": True}
+    entries = {}
+    with open(dictionary, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            word, tab, translation = line.rstrip("\r\n").partition("\t")
+            if not (word and tab and translation):
+                raise ValueError(f"{dictionary}:{number}: expected word, tab, translation; got {line!r}")
+            entries[word] = translation
+    return {"replace_unknown": entries}
 
 
 def _add_attention(commands):
@@ -225,7 +247,7 @@ def _add_model_options(parser: argparse.ArgumentParser):
     parser.add_argument("--batch-size", type=int, default=32, help="sentences at a time (default: %(default)s)")
 
 
-def _load_translator(arguments):
+def _load_translator(arguments, **options):
     """A translation pipeline of the checkpoint, with the generation options of the command line."""
     from transformers import pipeline
 
@@ -233,7 +255,7 @@ def _load_translator(arguments):
 
     hf_rnn_attn.register()
     generation = {} if arguments.beams is None else {"num_beams": arguments.beams}
-    return pipeline("translation", model=arguments.model, **generation)
+    return pipeline("translation", model=arguments.model, **generation, **options)
 
 
 def translate_lines(translator, lines: Sequence[str], batch_size: int) -> list[str]:

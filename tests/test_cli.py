@@ -36,7 +36,12 @@ class Shouter:
 @pytest.fixture
 def translator(monkeypatch):
     shouter = Shouter()
-    monkeypatch.setattr(cli, "_load_translator", lambda arguments: shouter)
+
+    def load(arguments, **options):
+        shouter.options = options
+        return shouter
+
+    monkeypatch.setattr(cli, "_load_translator", load)
     return shouter
 
 
@@ -114,6 +119,28 @@ def test_translate_keeps_one_line_for_each_line(translator, tmp_path, monkeypatc
     source.write_bytes("ein hund\r\n\nzwei\u2028drei\nrot\rblau\nende".encode())
     assert cli.main(["translate", "model", "-i", str(source), "-o", str(target), "--batch-size", "2"]) == 0
     assert target.read_bytes().decode() == "EIN HUND\n\nZWEI\u2028DREI\nROT\rBLAU\nENDE\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["--replace-unknown"], {"replace_unknown": True}),
+        (["--replace-unknown", "{}/words.tsv"], {"replace_unknown": {"Hund": "dog", "Haus am See": "lake house"}}),
+    ],
+)
+def test_translate_replaces_unknown_words(translator, tmp_path, arguments, options):
+    (tmp_path / "in.txt").write_text("ein Hund\n", encoding="utf-8")
+    (tmp_path / "words.tsv").write_text("Hund\tdog\nHaus am See\tlake house\n", encoding="utf-8")
+    files = ["-i", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")]
+    assert cli.main(["translate", "model", *files, *(argument.format(tmp_path) for argument in arguments)]) == 0
+    assert translator.options == options
+
+
+def test_a_broken_dictionary_is_reported_with_its_line(translator, tmp_path, capsys):
+    (tmp_path / "words.tsv").write_text("Hund\tdog\nKatze cat\n", encoding="utf-8")
+    assert cli.main(["translate", "model", "--replace-unknown", str(tmp_path / "words.tsv")]) != 0
+    assert "words.tsv:2: expected word, tab, translation; got 'Katze cat\\n'" in capsys.readouterr().err
 
 
 def test_translate_reads_standard_input_and_writes_standard_output(translator, monkeypatch):

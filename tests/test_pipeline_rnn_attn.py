@@ -3,6 +3,7 @@
 """The translation pipeline, on tiny random models and tokenizers made here: those of the library, and this one."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -427,6 +428,55 @@ def test_languages_of_task():
     for wrong in ("translation_", "translation_foo", "translation_de_to_"):
         with pytest.raises(KeyError, match="translation_XX_to_YY"):
             languages_of_task(wrong)
+
+
+# Unknown words
+
+
+class Parrot(RnnAttnForConditionalGeneration):
+    """Says one sentence, and looks at the words of the source from left to right."""
+
+    words = [3, 5, 3, 2]
+
+    def generate(self, input_ids, **kwargs):
+        batch_size, length = input_ids.shape
+        steps = len(self.words)
+        sequences = torch.tensor([[0, *self.words]]).expand(batch_size, -1)
+        places = torch.arange(steps).clamp(max=length - 1)
+        attention = torch.nn.functional.one_hot(places, length).float()  # (T, S)
+        steps = tuple((row.expand(batch_size, 1, 1, -1),) for row in attention)
+        return SimpleNamespace(sequences=sequences, cross_attentions=steps)
+
+
+def parrot(tokenizer, **options):
+    config = rnn_attn(len(tokenizer)).config
+    return pipeline("translation", model=Parrot(config), tokenizer=tokenizer, device="cpu", **options)
+
+
+@pytest.mark.parametrize(
+    ("replace_unknown", "expected"),
+    [(True, "Zeppelin a Ballon"), ({"Ballon": "balloon"}, "Zeppelin a balloon"), ({}, "Zeppelin a Ballon")],
+)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_unknown_words_are_replaced_by_what_was_looked_at(tokenizer, replace_unknown, expected, batch_size):
+    assert tokenizer.decode([5]) == "a"
+    translator = parrot(tokenizer)
+    texts = ["Zeppelin fährt Ballon", "Luftschiff"]
+    assert [record["translation_text"] for record in translator(texts)] == ["a", "a"]
+    records = translator(texts, replace_unknown=replace_unknown, batch_size=batch_size)
+    # where only the end of the sentence is left to look at, the word of the highest weight is taken
+    assert [record["translation_text"] for record in records] == [expected, "Luftschiff a Luftschiff"]
+    assert set(records[0]) == {"translation_text"}
+    nested = translator([texts], replace_unknown=replace_unknown)[0]
+    assert [record["translation_text"] for record in nested] == [expected, "Luftschiff a Luftschiff"]
+
+
+def test_replacing_unknown_words_and_showing_attention_go_together(tokenizer):
+    translator = parrot(tokenizer, output_attentions=True)
+    record = translator("Zeppelin fährt Ballon", replace_unknown=True)[0]
+    assert record["translation_text"] == "Zeppelin a Ballon"
+    assert record["target_tokens"] == ["<unk>", "a", "<unk>", "</s>"] and len(record["attention"]) == 4
+    assert translator("Zeppelin fährt Ballon", replace_unknown=False)[0]["translation_text"] == "a"
 
 
 # Attention

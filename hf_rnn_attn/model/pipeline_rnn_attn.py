@@ -123,6 +123,9 @@ class TranslationPipeline(Pipeline):
       (T strings) and "attention" (T lists of S floats) to a record: the cross attention of the last layer, averaged
       over its heads, that generated each token of the returned sequence. Padding is left out; the end-of-sequence
       token is kept on both sides.
+    * `replace_unknown` (`bool` or `Mapping[str, str]`, *optional*, defaults to `False`): puts the source word that was
+      attended to most, or its entry in the mapping, in the place of each unknown token of the output (Luong et al.
+      2015, section 4.1). For vocabularies of whole words; needs a fast tokenizer and a model with attention.
     * everything else goes to `model.generate()`.
 
     Generation parameters come from the call, then from `config.task_specific_params` of the task, then from the
@@ -187,16 +190,29 @@ class TranslationPipeline(Pipeline):
         stop_sequence=None,
         src_lang=None,
         tgt_lang=None,
+        output_attentions=None,
+        replace_unknown=None,
         **forward_params,
     ):
         if return_type is None and return_tensors is not None:
             return_type = ReturnType.TENSORS if return_tensors else ReturnType.TEXT
         if stop_sequence is not None:
             forward_params["eos_token_id"] = self._first_token_id(stop_sequence)
-        preprocess_params = {"truncation": truncation, "src_lang": src_lang, "tgt_lang": tgt_lang}
+        # an empty mapping is a mapping
+        replaces = None if replace_unknown is None else replace_unknown is not False
+        preprocess_params = {
+            "truncation": truncation,
+            "src_lang": src_lang,
+            "tgt_lang": tgt_lang,
+            "return_words": replaces,
+        }
+        if output_attentions is not None:
+            forward_params["output_attentions"] = output_attentions
         postprocess_params = {
             "return_type": return_type,
             "clean_up_tokenization_spaces": clean_up_tokenization_spaces,
+            "output_attentions": output_attentions,
+            "replace_unknown": replace_unknown,
         }
         return _given(preprocess_params), forward_params, _given(postprocess_params)
 
@@ -231,7 +247,7 @@ class TranslationPipeline(Pipeline):
             return results
         return [records[0] for records in results] if all(len(records) == 1 for records in results) else results
 
-    def preprocess(self, inputs, truncation=False, src_lang=None, tgt_lang=None):
+    def preprocess(self, inputs, truncation=False, src_lang=None, tgt_lang=None, return_words=False):
         is_batch = isinstance(inputs, list)
         if not all(isinstance(text, str) for text in (inputs if is_batch else [inputs])):
             raise TypeError(f"The translation pipeline takes a str or a list of str, but got {inputs!r}.")
@@ -245,10 +261,27 @@ class TranslationPipeline(Pipeline):
         features = self.tokenizer(texts, **settings)
         # Some tokenizers make it, generate() refuses it
         features.pop("token_type_ids", None)
+        if return_words:
+            features["source_words"] = [
+                self._source_words(text, truncation) for text in (texts if is_batch else [texts])
+            ]
         return features
+
+    def _source_words(self, text: str, truncation) -> list[str]:
+        """What each source token stands for in the text; nothing for a special token."""
+        tokenizer = getattr(self.tokenizer, "source_tokenizer", self.tokenizer)
+        if not tokenizer.is_fast:
+            raise ValueError(
+                f"replace_unknown has to know where a token stands in the text, which {type(tokenizer).__name__} does"
+                " not tell. Use a fast tokenizer, or leave replace_unknown out."
+            )
+        spans = tokenizer(text, truncation=truncation, return_offsets_mapping=True)["offset_mapping"]
+        return [text[start:end].strip() for start, end in spans]
 
     def _forward(self, model_inputs, output_attentions=False, **generate_kwargs):
         batch_size, input_length = model_inputs["input_ids"].shape
+        source_words = model_inputs.pop("source_words", None)
+        output_attentions = output_attentions or source_words is not None
         generate_kwargs = self._with_defaults(generate_kwargs)
         self._warn_if_long(input_length, generate_kwargs)
         if output_attentions:
@@ -260,6 +293,8 @@ class TranslationPipeline(Pipeline):
             model_outputs["attention"] = attention_of_sequences(outputs).unflatten(0, (batch_size, -1))
             model_outputs["input_ids"] = model_inputs["input_ids"]
             model_outputs["attention_mask"] = model_inputs["attention_mask"]
+        if source_words is not None:
+            model_outputs["source_words"] = source_words
         return model_outputs
 
     def _with_defaults(self, generate_kwargs: dict) -> dict:
@@ -289,23 +324,37 @@ class TranslationPipeline(Pipeline):
                 " so its end may be cut off. Raise the limit, e.g. translator(text, max_new_tokens=400)."
             )
 
-    def postprocess(self, model_outputs, return_type=ReturnType.TEXT, clean_up_tokenization_spaces=False):
-        records = []
-        for output_ids in model_outputs["output_ids"].flatten(0, 1):
-            if return_type == ReturnType.TENSORS:
-                records.append({"translation_token_ids": output_ids})
-                continue
-            text = self.tokenizer.decode(
-                output_ids, skip_special_tokens=True, clean_up_tokenization_spaces=clean_up_tokenization_spaces
-            )
-            records.append({"translation_text": text})
-        if "attention" in model_outputs:
-            for record, attention in zip(records, self._attention_records(model_outputs), strict=True):
-                record.update(attention)
+    def postprocess(
+        self,
+        model_outputs,
+        return_type=ReturnType.TEXT,
+        clean_up_tokenization_spaces=False,
+        output_attentions=False,
+        replace_unknown=False,
+    ):
+        sequences = model_outputs["output_ids"].flatten(0, 1)
+        if return_type == ReturnType.TENSORS:
+            records = [{"translation_token_ids": output_ids} for output_ids in sequences]
+        else:
+            texts = [self._decode(output_ids, clean_up_tokenization_spaces) for output_ids in sequences]
+            if replace_unknown is not False:
+                dictionary = {} if replace_unknown is True else replace_unknown
+                texts = self._without_unknown(model_outputs, texts, dictionary, clean_up_tokenization_spaces)
+            records = [{"translation_text": text} for text in texts]
+        if output_attentions:
+            for record, sequence in zip(records, self._attended(model_outputs), strict=True):
+                record.update(self._attention_record(*sequence))
         return records
 
-    def _attention_records(self, model_outputs):
-        """Tokens and weights of each returned sequence, without padding."""
+    def _decode(self, output_ids, clean_up_tokenization_spaces, skip_special_tokens=True) -> str:
+        return self.tokenizer.decode(
+            output_ids,
+            skip_special_tokens=skip_special_tokens,
+            clean_up_tokenization_spaces=clean_up_tokenization_spaces,
+        )
+
+    def _attended(self, model_outputs):
+        """Of each returned sequence, without padding: source ids (S), generated ids (T) and attention (T, S)."""
         _, returned, target_length, _ = model_outputs["attention"].shape
         pad_token_id = self.tokenizer.pad_token_id
         for row, attention in enumerate(model_outputs["attention"].flatten(0, 1)):
@@ -314,11 +363,35 @@ class TranslationPipeline(Pipeline):
             # The decoder's prompt comes before the tokens that attention was paid for
             target_ids = model_outputs["output_ids"].flatten(0, 1)[row, -target_length:]
             target_mask = target_ids != pad_token_id
-            yield {
-                "source_tokens": self._source_tokens(source_ids[source_mask].tolist()),
-                "target_tokens": self.tokenizer.convert_ids_to_tokens(target_ids[target_mask].tolist()),
-                "attention": attention[target_mask][:, source_mask].tolist(),
-            }
+            yield source_ids[source_mask], target_ids[target_mask], attention[target_mask][:, source_mask]
+
+    def _attention_record(self, source_ids, target_ids, attention) -> dict:
+        return {
+            "source_tokens": self._source_tokens(source_ids.tolist()),
+            "target_tokens": self.tokenizer.convert_ids_to_tokens(target_ids.tolist()),
+            "attention": attention.tolist(),
+        }
+
+    def _without_unknown(self, model_outputs, texts, dictionary, clean_up_tokenization_spaces) -> list[str]:
+        """The texts with words of the source in the places of unknown ones."""
+        returned, replaced = model_outputs["attention"].shape[1], []
+        for row, (_, target_ids, attention) in enumerate(self._attended(model_outputs)):
+            words = model_outputs["source_words"][row // returned]
+            if self.tokenizer.unk_token_id not in target_ids or not any(words):
+                replaced.append(texts[row])
+                continue
+            no_word = torch.tensor([not word for word in words])
+            looked_at = attention[target_ids == self.tokenizer.unk_token_id].masked_fill(no_word, -1).argmax(-1)
+            replacements = [dictionary.get(words[index], words[index]) for index in looked_at]
+            pieces = self._decode_around_unknown(target_ids.tolist(), clean_up_tokenization_spaces)
+            replaced.append("".join(piece + word for piece, word in zip(pieces, [*replacements, ""], strict=True)))
+        return replaced
+
+    def _decode_around_unknown(self, token_ids, clean_up_tokenization_spaces) -> list[str]:
+        skipped = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        token_ids = [token_id for token_id in token_ids if token_id not in skipped]
+        text = self._decode(token_ids, clean_up_tokenization_spaces, skip_special_tokens=False)
+        return text.split(self.tokenizer.unk_token)
 
     def _source_tokens(self, token_ids: list[int]) -> list[str]:
         if hasattr(self.tokenizer, "get_src_vocab"):
