@@ -1,9 +1,11 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Length normalisation and coverage penalty of Wu et al. 2016 (section 7) in the library's beam search.
+"""The library's beam search, with length normalisation and coverage penalty of Wu et al. 2016 (section 7).
 
-Knows of a model what the library's search knows of it, and that it returns cross attentions.
+Knows of the model what the library's search knows of it, and that it returns cross attentions.
 """
+
+import copy
 
 import torch
 from transformers import GenerationMixin
@@ -22,7 +24,7 @@ class PenalisedBeamSearch:
     compared by log P alone. Lives for one search: it keeps the attention of the steps so far.
 
     Args:
-        model (`PreTrainedModel`): any encoder-decoder of the library; with `beta`, one that returns cross attentions.
+        model ([`RnnAttnForConditionalGeneration`]): with `beta`, one that has attention.
         alpha (`float` or `None`): of the length normalisation.
         beta (`float`): of the coverage penalty; 0 for none.
         length_penalty (`float`): the library's exponent; read where `alpha` is `None`.
@@ -30,6 +32,9 @@ class PenalisedBeamSearch:
 
     def __init__(self, model, alpha: float | None, beta: float, length_penalty: float):
         self._model = model
+        # transformers before 5.10 asks the configuration for the number of target words, and there this is its name
+        self.config = copy.copy(model.config)
+        self.config.vocab_size = model.config.decoder_vocab_size
         self._alpha, self._beta, self._exponent = alpha, beta, length_penalty
         self._attention = []  # of each step (B * beams, S)
         self._source_mask = None

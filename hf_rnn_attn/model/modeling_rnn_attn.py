@@ -710,12 +710,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         # absent where the checkpoint's generation_config was replaced by one without them
         alpha = getattr(generation_config, "gnmt_length_penalty", None)
         beta = getattr(generation_config, "coverage_penalty", None) or 0.0
-        arguments = (input_ids, logits_processor, stopping_criteria, generation_config, *args)
-        if alpha is None and not beta:
-            return super()._beam_search(*arguments, **model_kwargs)
         self._check_penalties(alpha, beta, generation_config)
         search = PenalisedBeamSearch(self, alpha, beta, generation_config.length_penalty)
-        return search.run(*arguments, **model_kwargs)
+        return search.run(input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs)
 
     def _check_penalties(self, alpha, beta, generation_config):
         if beta < 0 or (alpha is not None and alpha < 0):
