@@ -229,19 +229,28 @@ def _read_run(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
     """The pairs of the run by the name of their split: training, validation, tests."""
-    splits = {"train": data["train"], "validation": data["validation"], **data["test"]}
+    scored = {"validation": data["validation"], **data["test"]}
     try:
-        return {name: read_pairs(split, **data["reading"]) for name, split in splits.items() if split is not None}
+        splits = {"train": read_pairs(data["train"], **data["reading"])}
+        for name, split in scored.items():
+            if split is not None:
+                splits[name] = read_pairs(split, **{**data["reading"], "streaming": False})
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error}. The card counts the pairs and shows translations; call this where the run was started, with its "
             "data in place."
         ) from error
+    return splits
 
 
 def _save_again(run_dir: Path, folder: Path) -> Path:
     """Saves what belongs to the model, its code included, and leaves everything else of a run behind."""
     model = AutoModelForSeq2SeqLM.from_pretrained(run_dir)
+    if model.config.model_type != RnnAttnConfig.model_type:
+        raise ValueError(
+            f"{run_dir}: the card describes models of the type {RnnAttnConfig.model_type}, got one of the type "
+            f"{model.config.model_type}; publish it with its own push_to_hub()"
+        )
     tokenizer = AutoTokenizer.from_pretrained(run_dir)
     if folder.exists():
         shutil.rmtree(folder)
@@ -283,7 +292,7 @@ def _write_recipe(folder: Path, recipe: dict[str, Any]):
 
 
 def _published_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe as one would write it to repeat the run elsewhere: data beside the file, no folders of this machine."""
+    """The recipe as one would write it to repeat the run elsewhere: no folder of this machine is named."""
     data, training = recipe["data"], recipe["training"]
     arguments = {**training["arguments"], "output_dir": Path(training["arguments"]["output_dir"]).name}
     arguments.pop("resume_from_checkpoint", None)
@@ -355,6 +364,8 @@ def render_card(
             As for [`prepare`].
     """
     example = _shortest(examples)
+    config = RnnAttnConfig.from_pretrained(folder)
+    training = results["recipe"]["training"]["arguments"]
     text = _template().render(
         metadata=_metadata(results, repo_id, license, languages).to_yaml(),
         repo_id=repo_id,
@@ -362,11 +373,16 @@ def render_card(
         data=data,
         languages=languages,
         results=results,
+        smoothing=training.get("label_smoothing_factor"),
+        resumed=training.get("resume_from_checkpoint"),
         metrics=_metrics(results["scores"]),
         counts=counts,
         examples=examples,
-        example={field: json.dumps(text, ensure_ascii=False) for field, text in example.items()},
-        config=RnnAttnConfig.from_pretrained(folder),
+        sentence=json.dumps(example["source"], ensure_ascii=False),
+        output=[{"translation_text": example["translation"]}],
+        config=config,
+        tied=_tied(config),
+        duration=_duration(results["train_seconds"]),
         megabytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6,
         decoding=_decoding(folder, results["recipe"]["generation"]),
         pictures=[name for name in (TRAINING_PICTURE, ATTENTION_PICTURE) if (folder / name).exists()],
@@ -423,6 +439,17 @@ def _eval_results(scores: dict[str, dict[str, Any]]) -> list[EvalResult]:
         for split in scores
         for metric in _metrics(scores)
     ]
+
+
+def _tied(config: RnnAttnConfig) -> str:
+    """Which of the three embedding matrices are one."""
+    shared = ["source"] if config.share_encoder_decoder_embeddings else []
+    tied = ["output layer"] if config.tie_word_embeddings else []
+    return ", ".join([*shared, "target", *tied]) if shared or tied else "none"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _decoding(folder: Path, generation: dict[str, Any]) -> dict[str, Any]:

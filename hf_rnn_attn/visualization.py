@@ -174,11 +174,9 @@ def plot_training(log: Sequence[Mapping[str, float]]) -> "Figure":
         raise ValueError("Expected a log with entries of `loss` or `eval_loss`, but found none. Set `logging_steps`.")
     figure.set_size_inches(CURVE_SIZE)
     axes = figure.subplots()
-    for label, points in curves.items():
+    for (label, points), marker in zip(curves.items(), (None, "o"), strict=True):
         if points:
-            axes.plot(
-                *zip(*points, strict=True), label=label, marker="o" if label == "validation" else None, markersize=4
-            )
+            axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=4)
     axes.set(xlabel="epoch", ylabel="loss per token")
     axes.grid(alpha=0.3)
     axes.legend()
