@@ -197,6 +197,11 @@ def publish(
         OSError: the Hub refused, or no token was found (`hf auth login`).
     """
     folder = prepare(run_dir, repo_id, license=license, data=data, languages=languages)
+    return upload(folder, repo_id, revision=revision, private=private)
+
+
+def upload(folder: str | Path, repo_id: str, *, revision: str | None = None, private: bool = False) -> CommitInfo:
+    """Uploads a folder as it is, in one commit; arguments and errors are those of [`publish`]."""
     api = HfApi()
     api.create_repo(repo_id, private=private or None, exist_ok=True)
     if private and not api.repo_info(repo_id).private:
