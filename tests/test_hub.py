@@ -18,9 +18,9 @@ import torch
 import yaml
 from hub_server import TOKEN, serve
 from huggingface_hub import ModelCard
-from transformers import pipeline
+from transformers import GenerationConfig, pipeline
 
-from hf_rnn_attn import cli, hub
+from hf_rnn_attn import RnnAttnConfig, cli, hub
 from hf_rnn_attn.evaluation import METRICS
 from hf_rnn_attn.recipe import load_recipe
 from hf_rnn_attn.training import train
@@ -372,6 +372,27 @@ def test_the_page_of_the_documentation_runs(world, tmp_path):
     assert len(server.repositories["user/de-en"].commits) == 3
     *_, pushed = server.repositories["user/other-de-en"].commits.values()
     assert {"model.safetensors", "tokenizer.json"} <= pushed.keys()
+
+
+def test_a_model_without_attention_and_a_run_without_scores_have_a_card(world, tmp_path):
+    results = json.loads((world["run"] / "results.json").read_text())
+    RnnAttnConfig(attention_score="none").save_pretrained(tmp_path)
+    GenerationConfig(num_beams=3).save_pretrained(tmp_path)
+    example = {"source": "der hund", "translation": "the dog", "reference": "the dog"}
+    card = hub.render_card(
+        tmp_path,
+        {**results, "scores": {}, "averaged": ["checkpoint-1", "checkpoint-2"], "train_seconds": 150.0},
+        {"train": None},
+        [example],
+        repo_id="a/b",
+        license="mit",
+        data="Mine.",
+        languages=None,
+    )
+    assert "Sutskever et al. 2014" in card.text and "| attention | `none` |" in card.text
+    assert not any(word in card.text for word in ("## Scores", "attention.png", " pairs", "translates from"))
+    assert "2 steps; 2 minutes; the weights are the mean of 2 checkpoints." in card.text
+    assert "\n\n\n" not in card.text
 
 
 def test_every_metric_has_a_name_on_the_card():
