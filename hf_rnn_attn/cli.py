@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | demo`.
+"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | publish | demo`.
 
 This file reads arguments and prints results; the work is done by the rest of the package. Everything slow to import is
 imported by the command that needs it, so that `--help` answers at once.
@@ -45,7 +45,15 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `command` of its result is the function to call with that result."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description="RNN encoder-decoders with attention for transformers.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add_command in (_add_train, _add_evaluate, _add_translate, _add_attention, _add_average, _add_demo):
+    for add_command in (
+        _add_train,
+        _add_evaluate,
+        _add_translate,
+        _add_attention,
+        _add_average,
+        _add_publish,
+        _add_demo,
+    ):
         add_command(commands)
     return parser
 
@@ -227,6 +235,39 @@ def _average(arguments):
     for path in paths:
         print(path)
     print(f"mean written to {arguments.output}")
+
+
+def _add_publish(commands):
+    parser = commands.add_parser("publish", help="upload a run of `train` to the Hub, with its model card")
+    parser.add_argument("run", help="training.output_dir of the recipe")
+    parser.add_argument("repository", metavar="USER/NAME", help="the model repository; it is made where it is missing")
+    parser.add_argument("--license", required=True, help="licence of the weights, as on the Hub: cc-by-2.0")
+    parser.add_argument(
+        "--data", required=True, metavar="TEXT", help="what the pairs are, whose, and under which licence (Markdown)"
+    )
+    parser.add_argument(
+        "--languages", nargs=2, metavar=("SOURCE", "TARGET"), help="codes of the languages, such as de en"
+    )
+    parser.add_argument("--revision", metavar="BRANCH", help="the branch to commit to; default: main")
+    parser.add_argument("--private", action="store_true", help="only you can see the repository")
+    parser.add_argument("--dry-run", action="store_true", help="write and check the folder, upload nothing")
+    parser.set_defaults(command=_publish)
+
+
+def _publish(arguments):
+    import hf_rnn_attn
+
+    from .hub import prepare, publish
+
+    hf_rnn_attn.register()
+    card = {"license": arguments.license, "data": arguments.data, "languages": arguments.languages}
+    if arguments.dry_run:
+        print(f"ready to upload: {prepare(arguments.run, arguments.repository, **card)}")
+        return
+    commit = publish(
+        arguments.run, arguments.repository, **card, revision=arguments.revision, private=arguments.private
+    )
+    print(commit.commit_url)
 
 
 def _add_demo(commands):

@@ -317,7 +317,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     1. The pairs are read, the tokenizer is trained (or comes with the checkpoint to fine-tune) and saved.
     2. The model is made or loaded, and trained; `resume_from_checkpoint: true` continues from the last checkpoint.
     3. With `average_checkpoints`, its weights become the mean of checkpoints.
-    4. Model, tokenizer and generation defaults are saved in `output_dir`.
+    4. Model, tokenizer and generation defaults are saved in `output_dir`, and the log in `trainer_state.json`.
     5. Validation and test pairs are translated and scored; `results.json` in `output_dir` says how it went.
 
     Under `accelerate launch` every process calls this function, and the first alone writes.
@@ -343,6 +343,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     outcome = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
     averaged = _average_into(trainer, recipe.training.average_checkpoints)
     trainer.save_model()
+    trainer.save_state()
     results = {
         "scores": _score_splits(trainer, tokenizer, pairs, recipe),
         "train_seconds": outcome.metrics["train_runtime"],

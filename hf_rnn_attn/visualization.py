@@ -1,14 +1,14 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attention as a picture and as a standalone HTML page.
+"""Attention as a picture and as a standalone HTML page; the losses of a training as a picture.
 
-This file knows nothing of models and tokenizers: it takes the weights and the tokens of one sentence pair.
-matplotlib is imported only when a picture is asked for.
+This file knows nothing of models and tokenizers: it takes the weights and the tokens of one sentence pair, or the log
+that a trainer keeps. matplotlib is imported only when a picture is asked for.
 """
 
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ SMALLEST_SIDE = 1.5
 LARGEST_SIDE = 40.0
 BAR_WIDTH = 0.2
 MARGIN = 1.0
+CURVE_SIZE = (7.0, 4.0)
 # points
 LABEL_SIZE = 10.0
 TITLE_SIZE = 12.0
@@ -136,6 +137,52 @@ def _draw(
     figure.suptitle(title, fontsize=TITLE_SIZE, **text)
 
 
+def _new_figure(caller: str) -> "Figure":
+    """A figure unknown to pyplot, which would keep it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f'{caller} needs matplotlib. Install it with: pip install "hf_rnn_attn[viz]"') from error
+    return Figure(layout="constrained")
+
+
+def plot_training(log: Sequence[Mapping[str, float]]) -> "Figure":
+    """Draws the losses of a training over its epochs.
+
+    Args:
+        log (`Sequence` of `Mapping`):
+            The `log_history` of a trainer: entries with "epoch" and "loss" (training) or "eval_loss" (validation).
+
+    Returns:
+        A `matplotlib.figure.Figure` of its own, unknown to pyplot; `figure.savefig("training.png")` writes it.
+
+    Raises:
+        ValueError: if the log holds no loss.
+        ImportError: if matplotlib is absent.
+
+    Example:
+
+        >>> log = [{"epoch": 0.5, "loss": 4.1}, {"epoch": 1.0, "loss": 3.2}, {"epoch": 1.0, "eval_loss": 3.4}]
+        >>> plot_training(log).savefig("training.png")
+    """
+    figure = _new_figure("plot_training")
+    curves = {
+        label: [(entry["epoch"], entry[name]) for entry in log if name in entry]
+        for label, name in {"training": "loss", "validation": "eval_loss"}.items()
+    }
+    if not any(curves.values()):
+        raise ValueError("Expected a log with entries of `loss` or `eval_loss`, but found none. Set `logging_steps`.")
+    figure.set_size_inches(CURVE_SIZE)
+    axes = figure.subplots()
+    for (label, points), marker in zip(curves.items(), (None, "o"), strict=True):
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=4)
+    axes.set(xlabel="epoch", ylabel="loss per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
 def plot_attention(
     attention, source_tokens: Sequence[str], target_tokens: Sequence[str], *, title: str | None = None
 ) -> "Figure":
@@ -164,18 +211,13 @@ def plot_attention(
         >>> figure = plot_attention([[0.9, 0.1], [0.2, 0.8]], ["guten", "Tag"], ["good", "day"])
         >>> figure.savefig("attention.png")
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plot_attention needs matplotlib. Install it with: pip install "hf_rnn_attn[viz]"') from error
-
+    figure = _new_figure("plot_attention")
     weights = _weights(attention, source_tokens, target_tokens)
     sources, targets = [_visible(token) for token in source_tokens], [_visible(token) for token in target_tokens]
     title = textwrap.fill(title or "", TITLE_LENGTH)
     families, missing = _font_families(set("".join([*sources, *targets, title])) - {"\n"})
     codes = str.maketrans({character: _escape(character) for character in missing})
     sources, targets = [label.translate(codes) for label in sources], [label.translate(codes) for label in targets]
-    figure = Figure(layout="constrained")
     _draw(figure, weights, sources, targets, title.translate(codes), families)
     return figure
 

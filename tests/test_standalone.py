@@ -5,6 +5,7 @@ where it is, and it stays complete when it is loaded and saved again."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    pipeline,
+)
 
 import hf_rnn_attn
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, RnnAttnModel
@@ -24,10 +34,16 @@ SOURCE = ["ein mann fährt", "eine frau fährt auf dem fahrrad", "der hund"]
 TARGET = ["a man rides", "a woman rides the bicycle", "the dog"]
 CALL = {"max_new_tokens": 6, "num_return_sequences": 2, "output_attentions": True}
 TASKS = ("translation", "translation_de_to_en")
-SHIPPED = {path.name for path in (Path(hf_rnn_attn.__file__).parent / "model").glob("*_rnn_attn.py")}
+TRAINING = {"max_steps": 1, "save_steps": 1, "learning_rate": 0.0, "report_to": "none", "use_cpu": True}
+CODE_FOLDER = Path(hf_rnn_attn.__file__).parent / "model"
+SHIPPED = {path.name for path in CODE_FOLDER.glob("*_rnn_attn.py")}
+# the files that a configuration of a checkpoint points to
+ENTRIES = ("configuration_rnn_attn", "modeling_rnn_attn", "tokenization_rnn_attn", "pipeline_rnn_attn")
 TOKENIZERS = ("joint", "separate")
-# as written first; loaded and saved again with the package; loaded and saved again without it
-FOLDERS = [name + ending for name in TOKENIZERS for ending in ("", "-again", "-saved")]
+# as written first; loaded and saved again with the package and without it, as a pipeline or in parts; what a trainer
+# saved with the package and without it
+FOLDERS = [name + ending for name in TOKENIZERS for ending in ("", "-again", "-saved", "-parts")]
+CHECKPOINTS = ["trained/checkpoint-1", "trained-alone/checkpoint-1"]
 REPOSITORY = "someone/some-model"
 
 
@@ -53,6 +69,19 @@ def put_into_hub_cache(folder: Path, cache: Path):
     (repository / "refs" / "main").write_text(commit)
 
 
+def train_one_step(checkpoint: Path, output_dir: Path):
+    """A step too short to change a weight, so that the trainer's checkpoint translates like the one it began with."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
+    Seq2SeqTrainer(
+        model=model,
+        args=Seq2SeqTrainingArguments(str(output_dir), **TRAINING),
+        train_dataset=[dict(tokenizer(SOURCE[0], text_target=TARGET[0]))],
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+        processing_class=tokenizer,
+    ).train()
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Checkpoints "joint" and "separate", and what the installed package made of them by loading and saving."""
@@ -61,6 +90,7 @@ def folders(tmp_path_factory):
     for name in TOKENIZERS:
         save_checkpoint(root / name, joint=name == "joint")
         pipeline("translation", model=str(root / name), device="cpu").save_pretrained(root / f"{name}-again")
+    train_one_step(root / "separate", root / "trained")
     put_into_hub_cache(root / "separate", root / "home" / "hub")
     return root
 
@@ -69,8 +99,9 @@ WITHOUT_PACKAGE = """
 import json, sys
 sys.modules["hf_rnn_attn"] = None  # importing it now raises ImportError
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
-root, repository, source, call, tasks = map(json.loads, sys.argv[1:])
+root, repository, source, call, tasks, training = map(json.loads, sys.argv[1:])
 trust = {"trust_remote_code": True}
 
 def check(parts):
@@ -103,6 +134,22 @@ for name in ("joint", "separate", repository):
     translator.save_pretrained(saved)
     results[saved] = translate("./" + saved)[1]
     results[name + "-again"] = translate(name + "-again")[1] if name != repository else []
+
+model, tokenizer = (auto.from_pretrained("separate", **trust) for auto in (AutoModelForSeq2SeqLM, AutoTokenizer))
+trainer = Seq2SeqTrainer(
+    model=model,
+    args=Seq2SeqTrainingArguments("trained-alone", **training),
+    train_dataset=[dict(tokenizer(source[0], text_target=source[0]))],
+    data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
+    processing_class=tokenizer,
+)
+trainer.train()
+for folder in ("trained", "trained-alone"):
+    results[folder + "/checkpoint-1"] = translate(folder + "/checkpoint-1")[1]
+for name in ("joint", "separate"):
+    for auto in (AutoModelForSeq2SeqLM, AutoTokenizer):
+        auto.from_pretrained(name, **trust).save_pretrained(name + "-parts")
+    results[name + "-parts"] = translate(name + "-parts")[1]
 json.dump(results, open("results.json", "w"))
 """
 
@@ -111,7 +158,7 @@ json.dump(results, open("results.json", "w"))
 def results(folders):
     """Translations of `SOURCE` where the package cannot be imported, by checkpoint: one list for each way to ask."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
-    arguments = [str(folders), REPOSITORY, SOURCE, CALL, TASKS]
+    arguments = [str(folders), REPOSITORY, SOURCE, CALL, TASKS, TRAINING]
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_PACKAGE, *map(json.dumps, arguments)],
         cwd=folders,
@@ -141,9 +188,7 @@ def code_entries(folder: Path) -> dict:
     return {name: config[name] for name in ("auto_map", "custom_pipelines")}
 
 
-@pytest.mark.parametrize(
-    "name", ["joint", "joint-again", "joint-saved", "separate", "separate-again", "separate-saved"]
-)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_without_the_package_a_folder_translates_as_with_it(folders, results, name):
     expected = translate_with_the_package(folders / name.split("-")[0])
     assert len(results[name]) == 4
@@ -167,7 +212,8 @@ def test_with_the_package_nothing_has_to_be_trusted(folders, name):
     model = AutoModelForSeq2SeqLM.from_pretrained(folder)
     assert type(model) is RnnAttnForConditionalGeneration
     expected = translate_with_the_package(folders / name)
-    for task in TASKS:
+    # without a task, it is that of the checkpoint
+    for task in (*TASKS, None):
         for source in ({"model": folder}, {"model": folder, "trust_remote_code": True}):
             translator = pipeline(task, device="cpu", **source)
             assert type(translator) is TranslationPipeline
@@ -187,9 +233,7 @@ def test_every_translation_of_the_random_models_is_its_own(folders):
     assert len(set(texts)) > len(texts) / 2
 
 
-@pytest.mark.parametrize(
-    "name", ["joint", "joint-again", "joint-saved", "separate", "separate-again", "separate-saved"]
-)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_holds_all_the_code_that_it_needs(folders, results, name):
     expected = SHIPPED if "separate" in name else SHIPPED - {"tokenization_rnn_attn.py"}
     assert {path.name for path in (folders / name).glob("*.py")} == expected
@@ -202,6 +246,25 @@ def test_a_copy_of_a_hub_repository_does_not_point_back_to_it(folders, results):
     assert {path.name for path in copy.glob("*.py")} == SHIPPED
     assert code_entries(copy) == code_entries(folders / "separate")
     assert REPOSITORY not in (copy / "config.json").read_text() + (copy / "tokenizer_config.json").read_text()
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_trainer_checkpoint_stands_alone(folders, results, name):
+    assert {path.name for path in (folders / name).glob("*.py")} == SHIPPED
+    expected = translate_with_the_package(folders / "separate")
+    for translations in [*results[name], translate_with_the_package(folders / name)]:
+        assert_same_translations(translations, expected)
+
+
+def imported_by(file):
+    return set(re.findall(r"^from \.(\w+) import", (CODE_FOLDER / f"{file}.py").read_text("utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("file", ENTRIES)
+def test_an_entry_imports_by_name_all_that_it_needs(file):
+    # transformers 5.6 copies what such a file of a local folder imports, and not what that imports in turn
+    direct = imported_by(file)
+    assert set().union(*map(imported_by, direct)) <= direct
 
 
 def test_the_bare_model_brings_its_code_too(folders, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib import font_manager, pyplot, rcParams
 
-from hf_rnn_attn.visualization import attention_html, plot_attention
+from hf_rnn_attn.visualization import attention_html, plot_attention, plot_training
 
 
 WEIGHTS = [[0.9, 0.1, 0.0], [0.25, 0.5, 0.25]]
@@ -145,6 +145,29 @@ def test_absent_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "hf_rnn_attn\[viz\]"'):
         plot_attention(WEIGHTS, SOURCE, TARGET)
+    with pytest.raises(ImportError, match=r'plot_training needs matplotlib.*pip install "hf_rnn_attn\[viz\]"'):
+        plot_training([{"epoch": 1.0, "loss": 2.0}])
+
+
+# curve
+
+
+def test_the_curve_holds_both_losses_at_their_epochs():
+    log = [
+        {"epoch": 0.5, "loss": 4.0, "learning_rate": 0.1},
+        {"epoch": 1.0, "loss": 3.0, "learning_rate": 0.1},
+        {"epoch": 1.0, "eval_loss": 3.5},
+        {"epoch": 1.0, "train_runtime": 7.0},
+    ]
+    lines = {line.get_label(): line.get_xydata().tolist() for line in plot_training(log).axes[0].get_lines()}
+    assert lines == {"training": [[0.5, 4.0], [1.0, 3.0]], "validation": [[1.0, 3.5]]}
+    alone = plot_training(log[2:3]).axes[0].get_lines()
+    assert [line.get_label() for line in alone] == ["validation"]
+
+
+def test_a_log_without_losses_is_refused():
+    with pytest.raises(ValueError, match="entries of `loss` or `eval_loss`"):
+        plot_training([{"epoch": 1.0, "train_runtime": 7.0}])
 
 
 # page

@@ -14,7 +14,7 @@ import re
 import warnings
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, GenerationConfig, Pipeline, pipelines
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig, Pipeline, PreTrainedConfig, pipelines
 from transformers.utils import logging
 
 
@@ -404,8 +404,9 @@ class TranslationPipeline(Pipeline):
 def register_translation_pipeline() -> None:
     """Makes `pipeline("translation")` and `pipeline("translation_XX_to_YY")` known to transformers.
 
-    Calling it again changes nothing, and a task "translation" that is already there stays as it is. The other tasks
-    that transformers 5 removed stay removed.
+    `pipeline(model=...)` without a task then translates too where the checkpoint's configuration names that task, be it
+    a folder or a Hub id, with network or without. Calling it again changes nothing, and a task "translation" that is
+    already there stays as it is. The other tasks that transformers 5 removed stay removed.
     """
     registry = pipelines.PIPELINE_REGISTRY
     if TASK in registry.supported_tasks:
@@ -421,6 +422,7 @@ def register_translation_pipeline() -> None:
     # From 5.19 on, `pipeline` refuses the tasks in this table before it asks the registry
     getattr(pipelines, "REMOVED_TASKS", {}).pop(TASK, None)
     registry.check_task = functools.partial(_check_task, registry.check_task)
+    pipelines.get_task = functools.partial(_get_task, pipelines.get_task)
 
 
 def _check_task(check_registered_task, task: str):
@@ -430,6 +432,12 @@ def _check_task(check_registered_task, task: str):
         return check_registered_task(task)
     name, implementation, _ = check_registered_task(TASK)
     return name, implementation, languages
+
+
+def _get_task(get_task_from_hub, model: str, token: str | None = None, **kwargs):
+    """`pipelines.get_task`, which asks the Hub alone, for checkpoints whose configuration names the task too."""
+    config, _ = PreTrainedConfig.get_config_dict(model, token=token)
+    return TASK if TASK in config.get("custom_pipelines", {}) else get_task_from_hub(model, token, **kwargs)
 
 
 __all__ = ["ReturnType", "TranslationPipeline", "register_translation_pipeline"]

@@ -1,0 +1,463 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The way out: a finished run becomes a folder that stands alone, with its model card, and goes to the Hub.
+
+This file holds the check of such a folder, the numbers of the card and the upload. It knows what
+[`hf_rnn_attn.training.train`] leaves in the folder of a run, and does not know how it came about.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datasets import Dataset, IterableDataset
+from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, ModelCardData
+from huggingface_hub.utils import validate_repo_id
+from jinja2 import Environment, StrictUndefined, Template
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, pipeline
+
+import hf_rnn_attn
+
+from .data import read_pairs
+from .model.configuration_rnn_attn import RnnAttnConfig
+from .recipe import FILE_SUFFIXES
+from .training import RESULTS_FILE
+from .visualization import plot_attention, plot_training
+
+
+PUBLISHED_FOLDER = "hub"
+STATE_FILE = "trainer_state.json"
+RECIPE_FILE = "recipe.yaml"
+TRAINING_PICTURE, ATTENTION_PICTURE = "training.png", "attention.png"
+# translations shown on a card: the first of the test set
+EXAMPLES = 3
+METRIC_LABELS = {
+    "sacrebleu": "BLEU",
+    "chrf": "chrF",
+    "ter": "TER",
+    "exact_match": "exact match (%)",
+    "cer": "character error rate (%)",
+    "token_error_rate": "token error rate (%)",
+}
+CELL_LABELS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "tanh RNN"}
+TRANSLATE_ALONE = """
+import json, sys
+sys.modules["hf_rnn_attn"] = None  # importing the package now raises ImportError
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+
+folder, sentence = sys.argv[1:]
+AutoConfig.from_pretrained(folder, trust_remote_code=True)
+parts = {
+    "model": AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True),
+    "tokenizer": AutoTokenizer.from_pretrained(folder, trust_remote_code=True),
+}
+translators = [
+    pipeline("translation", device="cpu", **parts),
+    pipeline(model=folder, device="cpu", trust_remote_code=True),
+]
+print(json.dumps([translator(sentence)[0]["translation_text"] for translator in translators]))
+"""
+
+
+def check_folder(folder: str | Path, sentence: str) -> str:
+    """Checks that a checkpoint folder works where the package is not installed.
+
+    1. A process of its own, which cannot import the package and has no network, loads configuration, tokenizer, model
+       and pipeline from the folder with `trust_remote_code=True`, and translates.
+    2. The package loads the folder and translates the same sentence.
+    3. The translations are compared.
+
+    Args:
+        folder (`str` or `Path`):
+            What `save_pretrained` of model and tokenizer, or a trainer, wrote.
+        sentence (`str`):
+            In the source language.
+
+    Returns:
+        `str`: the translation.
+
+    Raises:
+        FileNotFoundError: the folder holds no checkpoint.
+        ValueError: it does not load without the package, or translates otherwise than with it.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise FileNotFoundError(f"{folder}: no checkpoint; expected a folder that holds config.json")
+    alone = _translate_alone(folder, sentence)
+    expected = pipeline("translation", model=str(folder), device="cpu")(sentence)[0]["translation_text"]
+    for translation in alone:
+        if translation != expected:
+            raise ValueError(
+                f"{folder}: without hf_rnn_attn {sentence!r} becomes {translation!r}, with it {expected!r}. The code "
+                "in the folder is not that of this package; load model and tokenizer and save them again."
+            )
+    return expected
+
+
+def _translate_alone(folder: str | Path, sentence: str) -> list[str]:
+    with tempfile.TemporaryDirectory() as modules:
+        run = subprocess.run(
+            [sys.executable, "-c", TRANSLATE_ALONE, str(folder), sentence],
+            # an empty cache of code, so that nothing but the folder's own is run
+            env=os.environ | {"HF_MODULES_CACHE": modules, "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    if run.returncode != 0:
+        reason = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
+        raise ValueError(
+            f"{folder} does not work where hf_rnn_attn is not installed: {reason} "
+            "Save model and tokenizer into it again with save_pretrained()."
+        )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def prepare(
+    run_dir: str | Path, repo_id: str, *, license: str, data: str, languages: Sequence[str] | None = None
+) -> Path:
+    """Makes of a finished run the folder that goes to the Hub, and checks it.
+
+    1. Model and tokenizer are saved with their code to `hub/` in the folder of the run; an earlier `hub/` is replaced.
+    2. The first sentences of the test set (else of the validation or training set) are translated; the shortest one
+       is translated again where the package cannot be imported, see [`check_folder`].
+    3. The curve of the training, the attention of that sentence, the recipe and the card (`README.md`) are written.
+
+    Args:
+        run_dir (`str` or `Path`):
+            The `training.output_dir` of a recipe.
+        repo_id (`str`):
+            `user/name`, which the card tells its reader to load.
+        license (`str`):
+            Licence of the weights, as the Hub abbreviates it: `"cc-by-2.0"`.
+        data (`str`):
+            What the pairs are, whose, and under which licence; Markdown.
+        languages (`Sequence[str]`, *optional*):
+            Codes of source and target language: `("de", "en")`.
+
+    Returns:
+        `Path`: the folder.
+
+    Raises:
+        FileNotFoundError: the folder is not that of a finished run, or the run's data is not where it was.
+        ImportError: matplotlib is absent.
+        ValueError: `repo_id` is no `user/name`, or the check failed.
+    """
+    _check_repo_id(repo_id)
+    run_dir = Path(run_dir)
+    results, log = _read_run(run_dir)
+    pairs = _read_pairs(results["recipe"]["data"])
+    folder = _save_again(run_dir, run_dir / PUBLISHED_FOLDER)
+    translator = pipeline("translation", model=str(folder), device="cpu")
+    examples = _translate_examples(translator, list(pairs.values())[-1])
+    check_folder(folder, _shortest(examples)["source"])
+    _draw(folder, log, translator, _shortest(examples))
+    _write_recipe(folder, results["recipe"])
+    counts = {name: getattr(split, "num_rows", None) for name, split in pairs.items()}
+    card = render_card(
+        folder, results, counts, examples, repo_id=repo_id, license=license, data=data, languages=languages
+    )
+    card.save(folder / "README.md")
+    return folder
+
+
+def publish(
+    run_dir: str | Path,
+    repo_id: str,
+    *,
+    license: str,
+    data: str,
+    languages: Sequence[str] | None = None,
+    revision: str | None = None,
+    private: bool = False,
+) -> CommitInfo:
+    """Prepares the folder of a run, see [`prepare`], and uploads it in one commit.
+
+    Args:
+        run_dir, repo_id, license, data, languages:
+            As for [`prepare`].
+        revision (`str`, *optional*):
+            The branch to commit to, made where it is missing. Defaults to the main branch.
+        private (`bool`, *optional*, defaults to `False`):
+            Whether the repository must be private. It is made where it is missing.
+
+    Returns:
+        `CommitInfo`: with `commit_url` and `oid`, the revision that `from_pretrained` takes.
+
+    Raises:
+        ValueError: also if `private` and the repository is there and public.
+        OSError: the Hub refused, or no token was found (`hf auth login`).
+    """
+    folder = prepare(run_dir, repo_id, license=license, data=data, languages=languages)
+    return upload(folder, repo_id, revision=revision, private=private)
+
+
+def upload(folder: str | Path, repo_id: str, *, revision: str | None = None, private: bool = False) -> CommitInfo:
+    """Uploads a folder as it is, in one commit; arguments and errors are those of [`publish`]."""
+    api = HfApi()
+    api.create_repo(repo_id, private=private or None, exist_ok=True)
+    if private and not api.repo_info(repo_id).private:
+        raise ValueError(f"{repo_id} is already there and public; nothing was uploaded. Make it private on the Hub.")
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    return api.upload_folder(
+        repo_id=repo_id, folder_path=folder, revision=revision, commit_message="Upload the model with its card"
+    )
+
+
+def _check_repo_id(repo_id: str):
+    validate_repo_id(repo_id)
+    if "/" not in repo_id:
+        raise ValueError(f"expected a repository as user/name, got {repo_id!r}")
+
+
+def _read_run(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a finished run says of itself: its results, and the log of its training."""
+    results = run_dir / RESULTS_FILE
+    if not results.is_file():
+        raise FileNotFoundError(f"{run_dir}: not a finished run of `hf-rnn-attn train`; expected {RESULTS_FILE} in it")
+    checkpoints = sorted(run_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    states = [file for folder in (*checkpoints, run_dir) if (file := folder / STATE_FILE).is_file()]
+    if not states:
+        raise FileNotFoundError(f"{run_dir}: no log of the training; expected {STATE_FILE} in it or in a checkpoint")
+    log = json.loads(states[-1].read_text("utf-8"))["log_history"]
+    return json.loads(results.read_text("utf-8")), log
+
+
+def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
+    """The pairs of the run by the name of their split: training, validation, tests."""
+    scored = {"validation": data["validation"], **data["test"]}
+    try:
+        splits = {"train": read_pairs(data["train"], **data["reading"])}
+        for name, split in scored.items():
+            if split is not None:
+                splits[name] = read_pairs(split, **{**data["reading"], "streaming": False})
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}. The card counts the pairs and shows translations; call this where the run was started, with its "
+            "data in place."
+        ) from error
+    return splits
+
+
+def _save_again(run_dir: Path, folder: Path) -> Path:
+    """Saves what belongs to the model, its code included, and leaves everything else of a run behind."""
+    model = AutoModelForSeq2SeqLM.from_pretrained(run_dir)
+    if model.config.model_type != RnnAttnConfig.model_type:
+        raise ValueError(
+            f"{run_dir}: the card describes models of the type {RnnAttnConfig.model_type}, got one of the type "
+            f"{model.config.model_type}; publish it with its own push_to_hub()"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(run_dir)
+    if folder.exists():
+        shutil.rmtree(folder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _translate_examples(translator, pairs: Dataset | IterableDataset) -> list[dict[str, str]]:
+    """The first pairs as "source" and "reference", with their "translation"."""
+    return [
+        {
+            "source": pair["source"],
+            "translation": translator(pair["source"])[0]["translation_text"],
+            "reference": pair["target"],
+        }
+        for pair in islice(pairs, EXAMPLES)
+    ]
+
+
+def _shortest(examples: list[dict[str, str]]) -> dict[str, str]:
+    return min(examples, key=lambda example: len(example["source"]))
+
+
+def _draw(folder: Path, log: list[dict[str, Any]], translator, example: dict[str, str]):
+    """Draws the pictures of the card: the training, and the attention of one sentence where the model has any."""
+    plot_training(log).savefig(folder / TRAINING_PICTURE, dpi=120)
+    if translator.model.config.attention_score == "none":
+        return
+    record = translator(example["source"], output_attentions=True)[0]
+    title = f"{example['source']} → {record['translation_text']}"
+    figure = plot_attention(record["attention"], record["source_tokens"], record["target_tokens"], title=title)
+    figure.savefig(folder / ATTENTION_PICTURE, dpi=120)
+
+
+def _write_recipe(folder: Path, recipe: dict[str, Any]):
+    text = yaml.safe_dump(_published_recipe(recipe), sort_keys=False, allow_unicode=True)
+    (folder / RECIPE_FILE).write_text(text, encoding="utf-8")
+
+
+def _published_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe as one would write it to repeat the run elsewhere: no folder of this machine is named."""
+    data, training = recipe["data"], recipe["training"]
+    arguments = {**training["arguments"], "output_dir": Path(training["arguments"]["output_dir"]).name}
+    arguments.pop("resume_from_checkpoint", None)
+    own = {name: value for name, value in training.items() if name != "arguments" and value}
+    splits = {name: data[name] for name in ("train", "validation", "test") if data[name]}
+    model = recipe["model"]
+    sections = {
+        "data": {**_beside(splits), **data["reading"], **data["encoding"]},
+        "tokenizer": recipe["tokenizer"],
+        "model": Path(model).name if isinstance(model, str) and Path(model).exists() else model,
+        "training": {**arguments, **own},
+        "generation": recipe["generation"],
+        "evaluation": {name: value for name, value in recipe["evaluation"].items() if value},
+    }
+    return {name: section for name, section in sections.items() if section}
+
+
+def _beside(splits: dict[str, Any]) -> dict[str, Any]:
+    """The splits with each file named from the innermost folder that holds all of them."""
+    files = {file: os.path.abspath(file) for file in _files(splits)}
+    if not files:
+        return splits
+    root = os.path.commonpath([os.path.dirname(path) for path in files.values()])
+    names = {file: Path(os.path.relpath(path, root)).as_posix() for file, path in files.items()}
+    return _renamed(splits, names)
+
+
+def _files(value: Any) -> Iterator[str]:
+    if isinstance(value, dict) and set(value) == {"source", "target"}:
+        yield from value.values()
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _files(item)
+    elif isinstance(value, str) and Path(value).suffix in FILE_SUFFIXES:
+        yield value
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _renamed(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def render_card(
+    folder: Path,
+    results: dict[str, Any],
+    counts: Mapping[str, int | None],
+    examples: list[dict[str, str]],
+    *,
+    repo_id: str,
+    license: str,
+    data: str,
+    languages: Sequence[str] | None,
+) -> ModelCard:
+    """Writes the model card from the numbers of a run.
+
+    Args:
+        folder (`Path`):
+            With the model, and the pictures where there are any.
+        results (`dict`):
+            What `results.json` holds.
+        counts (`Mapping` from `str` to `int`, *optional*):
+            Pairs by the name of the split; None for a stream.
+        examples (`list` of `dict` with "source", "translation", "reference"):
+            What the card shows, from the last split of `counts`.
+        repo_id, license, data, languages:
+            As for [`prepare`].
+    """
+    example = _shortest(examples)
+    config = RnnAttnConfig.from_pretrained(folder)
+    training = results["recipe"]["training"]["arguments"]
+    text = _template().render(
+        metadata=_metadata(results, repo_id, license, languages).to_yaml(),
+        repo_id=repo_id,
+        license=license,
+        data=data,
+        languages=languages,
+        results=results,
+        smoothing=training.get("label_smoothing_factor"),
+        resumed=training.get("resume_from_checkpoint"),
+        metrics=_metrics(results["scores"]),
+        counts=counts,
+        examples=examples,
+        sentence=json.dumps(example["source"], ensure_ascii=False),
+        output=[{"translation_text": example["translation"]}],
+        config=config,
+        tied=_tied(config),
+        duration=_duration(results["train_seconds"]),
+        megabytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6,
+        decoding=_decoding(folder, results["recipe"]["generation"]),
+        pictures=[name for name in (TRAINING_PICTURE, ATTENTION_PICTURE) if (folder / name).exists()],
+        version=hf_rnn_attn.__version__,
+    )
+    return ModelCard(text)
+
+
+def _template() -> Template:
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cell"] = _cell
+    environment.globals.update(metric_labels=METRIC_LABELS, cell_labels=CELL_LABELS)
+    source = resources.files("hf_rnn_attn").joinpath("templates/model_card.md").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _cell(text: str) -> str:
+    """Text as it must be written in a cell of a Markdown table."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _metrics(scores: dict[str, dict[str, Any]]) -> list[str]:
+    """The names of the metrics, which are the same for every split."""
+    return [name for name in next(iter(scores.values()), {}) if name != "by_length"]
+
+
+def _metadata(results: dict[str, Any], repo_id: str, license: str, languages: Sequence[str] | None) -> ModelCardData:
+    """The head of the card, which the Hub reads."""
+    base = results["recipe"]["model"]
+    return ModelCardData(
+        language=list(languages) if languages else None,
+        license=license,
+        library_name="transformers",
+        pipeline_tag="translation",
+        tags=["rnn_attn", "rnn", "attention", "seq2seq"],
+        base_model=base if isinstance(base, str) and not Path(base).exists() else None,
+        metrics=_metrics(results["scores"]),
+        model_name=repo_id.rpartition("/")[2],
+        eval_results=_eval_results(results["scores"]),
+    )
+
+
+def _eval_results(scores: dict[str, dict[str, Any]]) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="translation",
+            dataset_type=split,
+            dataset_name=split,
+            metric_type=metric,
+            metric_name=METRIC_LABELS[metric],
+            metric_value=round(scores[split][metric]["score"], 2),
+            metric_config=scores[split][metric].get("signature"),
+        )
+        for split in scores
+        for metric in _metrics(scores)
+    ]
+
+
+def _tied(config: RnnAttnConfig) -> str:
+    """Which of the three embedding matrices are one."""
+    shared = ["source"] if config.share_encoder_decoder_embeddings else []
+    tied = ["output layer"] if config.tie_word_embeddings else []
+    return ", ".join([*shared, "target", *tied]) if shared or tied else "none"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+def _decoding(folder: Path, generation: dict[str, Any]) -> dict[str, Any]:
+    """How the scored translations were searched for: the beam, and what else the recipe sets."""
+    settings = GenerationConfig.from_pretrained(folder)
+    return {name: getattr(settings, name) for name in {"num_beams": None, **generation}}

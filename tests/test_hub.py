@@ -1,0 +1,399 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A run reaches the Hub and comes back, against a Hub on loopback: each side in a process of its own, with an empty
+cache, as on two machines. The card is read from what was uploaded."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hub_server import TOKEN, serve
+from huggingface_hub import ModelCard
+from transformers import GenerationConfig, pipeline
+
+from hf_rnn_attn import RnnAttnConfig, cli, hub
+from hf_rnn_attn.evaluation import METRICS
+from hf_rnn_attn.recipe import load_recipe
+from hf_rnn_attn.training import train
+
+
+PAIRS = [("ein mann fährt", "a man rides"), ("eine frau | fährt", "a woman | rides"), ("der hund", "the dog")]
+CODE = {path.name for path in (Path(hub.__file__).parent / "model").glob("*_rnn_attn.py")}
+CARD = {"license": "cc-by-4.0", "data": "Three *sentences*, in the public domain.", "languages": ["de", "en"]}
+RECIPE = {
+    "data": {
+        "train": {"source": "train.de", "target": "train.en"},
+        "validation": {"source": "train.de", "target": "train.en"},
+        "test": {"unseen": "more/test.tsv"},
+    },
+    "tokenizer": {"kind": "word", "joint": False},
+    "model": {
+        "encoder_embedding_size": 8,
+        "encoder_hidden_size": 8,
+        "decoder_embedding_size": 8,
+        "decoder_hidden_size": 12,
+        "initializer_range": 1.0,
+    },
+    "training": {
+        "max_steps": 2,
+        "logging_steps": 1,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "save_steps": 2,
+        "learning_rate": 1e-9,
+        "report_to": "none",
+        "dataloader_pin_memory": False,
+        "use_cpu": True,
+        "disable_tqdm": True,
+    },
+    "generation": {"num_beams": 2, "max_new_tokens": 8},
+    "evaluation": {"metrics": {"sacrebleu": {"lowercase": True}, "chrf": {}}, "by_length": [2]},
+}
+
+# a machine with the package: publishes, then reads from a cold cache
+WITH_PACKAGE = """
+import json, sys
+import hf_rnn_attn, torch
+from hf_rnn_attn import hub
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+
+run, card, source = map(json.loads, sys.argv[1:])
+model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(run), AutoTokenizer.from_pretrained(run)
+oids = {"first": model.push_to_hub("someone/pushed").oid}
+tokenizer.push_to_hub("someone/pushed")
+with torch.no_grad():
+    model.lm_head.weight.neg_()
+oids["negated"] = model.push_to_hub("someone/pushed").oid
+tokenizer.push_to_hub("someone/kept-back", private=True)
+oids["published"] = hub.publish(run, "someone/published", **card).oid
+hub.upload(hub.Path(run) / "hub", "someone/published", revision="v1")
+try:
+    hub.upload(hub.Path(run) / "hub", "someone/published", private=True)
+except ValueError as error:
+    oids["refused"] = str(error)
+
+results = {}
+for name in ("someone/pushed", "someone/published"):
+    results[name] = [
+        pipeline(device="cpu", **arguments)(source)
+        for arguments in ({"task": "translation", "model": name}, {"model": name})
+    ]
+first = pipeline(model="someone/pushed", device="cpu", revision=oids["first"], tokenizer=tokenizer)
+results["first"] = [first(source)]
+print(json.dumps([oids, results]))
+"""
+
+WITHOUT_PACKAGE = """
+import json, sys
+sys.modules["hf_rnn_attn"] = None  # importing it now raises ImportError
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+
+oids, source = map(json.loads, sys.argv[1:])
+trust = {"trust_remote_code": True}
+results = {}
+for name in ("someone/pushed", "someone/published"):
+    AutoConfig.from_pretrained(name, **trust)
+    parts = {
+        "model": AutoModelForSeq2SeqLM.from_pretrained(name, **trust),
+        "tokenizer": AutoTokenizer.from_pretrained(name, **trust),
+    }
+    ways = [{"task": "translation", **parts}] + [
+        {"model": name, **task, **trust}
+        for task in ({"task": "translation"}, {"task": "translation_de_to_en"}, {})
+    ]
+    results[name] = [pipeline(device="cpu", **way)(source) for way in ways]
+for name, repository, revision in (
+    ("first", "someone/pushed", oids["first"]),
+    ("negated", "someone/pushed", oids["negated"]),
+    ("v1", "someone/published", "v1"),
+):
+    model = AutoModelForSeq2SeqLM.from_pretrained(repository, revision=revision, **trust)
+    results[name] = [pipeline("translation", model=model, tokenizer=parts["tokenizer"], device="cpu")(source)]
+print(json.dumps(results))
+"""
+
+# what a reader of the page does; the check, which other tests make, would take a process for each command
+FOLLOW_THE_PAGE = """
+import json, os, re, shlex, sys
+from pathlib import Path
+from hf_rnn_attn import cli, hub
+
+page, folder = map(json.loads, sys.argv[1:])
+os.chdir(folder)
+hub._translate_alone = lambda folder, sentence: []
+blocks = re.findall(r"^```(python|sh)\\n(.*?)^```$", Path(page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+for language, block in blocks:
+    if language == "python":
+        exec(block, {})
+    else:
+        program, *arguments = shlex.split(block.replace("\\\\\\n", " "))
+        assert program == "hf-rnn-attn" and cli.main(arguments) == 0, block
+print(json.dumps([language for language, _ in blocks]))
+"""
+
+
+def run_process(code, arguments, home, **environment):
+    """A Python process with the folder `home` for a cache, connected as `environment` says; returns what it prints."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    finished = subprocess.run(
+        [sys.executable, "-c", code, *map(json.dumps, arguments)],
+        env=clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"} | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def write_run(folder):
+    """Trains the recipe in `folder/corpus` and returns the folder of the run."""
+    corpus = folder / "corpus"
+    (corpus / "more").mkdir(parents=True)
+    for side, language in enumerate(("de", "en")):
+        text = "".join(f"{pair[side]}\n" for pair in PAIRS)
+        (corpus / f"train.{language}").write_text(text, encoding="utf-8")
+    (corpus / "more" / "test.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in reversed(PAIRS)), encoding="utf-8")
+    training = {**RECIPE["training"], "output_dir": str(folder / "toy-run")}
+    (corpus / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "training": training}, sort_keys=False), "utf-8")
+    torch.manual_seed(0)
+    train(load_recipe(corpus / "recipe.yaml"))
+    return folder / "toy-run"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """What two machines did with one Hub: the Hub, the run, the commits, the translations of each machine."""
+    root = tmp_path_factory.mktemp("hub")
+    run, source = write_run(root), [source for source, _ in PAIRS]
+    with serve() as server:
+        connection = {"HF_ENDPOINT": server.url}
+        oids, results = run_process(WITH_PACKAGE, [str(run), CARD, source], root / "a", **connection, HF_TOKEN=TOKEN)
+        others = run_process(WITHOUT_PACKAGE, [oids, source], root / "b", **connection)
+        yield {"server": server, "run": run, "oids": oids, "with": results, "without": others}
+
+
+@pytest.fixture
+def uploaded(world):
+    return world["server"].repositories["someone/published"].commits[world["oids"]["published"]]
+
+
+def translate(folder):
+    return pipeline("translation", model=str(folder), device="cpu")([source for source, _ in PAIRS])
+
+
+def test_what_was_published_translates_like_the_run(world):
+    expected = translate(world["run"])
+    assert len({record["translation_text"] for record in expected}) > 1
+    assert world["with"]["someone/published"] == [expected] * 2
+    assert world["without"]["someone/published"] == [expected] * 4
+    assert world["without"]["v1"] == [expected]
+
+
+def test_a_revision_is_the_commit_that_it_names(world):
+    first, negated = translate(world["run"]), world["without"]["negated"][0]
+    assert first != negated
+    assert world["with"]["first"] == world["without"]["first"] == [first]
+    assert world["with"]["someone/pushed"] == [negated] * 2
+    assert world["without"]["someone/pushed"] == [negated] * 4
+
+
+def test_one_commit_holds_the_model_and_nothing_of_the_trainer(world, uploaded):
+    tokenizer = {"tokenizer.json", "target_tokenizer.json", "tokenizer_config.json"}
+    model = {"config.json", "generation_config.json", "model.safetensors"}
+    card = {"README.md", "recipe.yaml", "training.png", "attention.png"}
+    assert uploaded.keys() - {".gitattributes"} == tokenizer | model | card | CODE
+    assert uploaded["model.safetensors"].sha256 and uploaded["training.png"].sha256
+    assert {file.name for file in (world["run"] / "hub").iterdir()} == uploaded.keys() - {".gitattributes"}
+    assert {"optimizer.pt", "trainer_state.json"} <= {file.name for file in world["run"].glob("checkpoint-2/*")}
+    repository = world["server"].repositories["someone/published"]
+    assert repository.branches.keys() == {"main", "v1"}
+
+
+def test_private_means_private(world):
+    server = world["server"]
+    assert server.repositories["someone/kept-back"].private and not server.repositories["someone/pushed"].private
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{server.url}/api/models/someone/kept-back")
+    assert "already there and public; nothing was uploaded" in world["oids"]["refused"]
+
+
+def test_every_request_was_one_that_the_hub_knows(world):
+    # a typo in the server would look like a missing file
+    requests = {f"{method} {re.sub('someone/[a-z-]+', 'R', path)}" for method, path in world["server"].requests}
+    assert {"POST /api/repos/create", "POST /api/validate-yaml", "POST /api/models/R/commit/main"} <= requests
+    assert {"POST /api/models/R/commit/v1", "POST /R.git/info/lfs/objects/batch"} <= requests
+
+
+def card_of(uploaded):
+    return ModelCard(uploaded["README.md"].content.decode())
+
+
+def test_the_head_of_the_card_is_what_the_hub_reads(world, uploaded):
+    data = card_of(uploaded).data
+    assert (data.license, data.language, data.library_name) == ("cc-by-4.0", ["de", "en"], "transformers")
+    assert data.pipeline_tag == "translation"
+    scores = json.loads((world["run"] / "results.json").read_text())["scores"]
+    assert [
+        (result.dataset_name, result.metric_type, result.metric_value, result.metric_config)
+        for result in data.eval_results
+    ] == [
+        (split, metric, round(scores[split][metric]["score"], 2), scores[split][metric]["signature"])
+        for split in ("validation", "unseen")
+        for metric in ("sacrebleu", "chrf")
+    ]
+
+
+def test_the_card_says_what_the_run_did(world, uploaded):
+    text = card_of(uploaded).text
+    results = json.loads((world["run"] / "results.json").read_text())
+    bleu, chrf = (results["scores"]["unseen"][name]["score"] for name in ("sacrebleu", "chrf"))
+    assert f"| unseen | 3 | {bleu:.1f} | {chrf:.1f} |" in text
+    assert "`num_beams=2`, `max_new_tokens=8`" in text
+    assert "case:lc" in text and "| | 1-2 | 3+ |" in text
+    assert f"{results['parameters']:,} parameters" in text
+    assert "Three *sentences*, in the public domain." in text and "`cc-by-4.0`" in text
+    assert 'pipeline("translation", model="someone/published", trust_remote_code=True)' in text
+    assert "\n2 steps;" in text and "hf-rnn-attn train recipe.yaml" in text
+    for picture in ("training.png", "attention.png"):
+        assert f"]({picture})" in text
+        assert uploaded[picture].content.startswith(b"\x89PNG") and len(uploaded[picture].content) > 5000
+    assert "\n\n\n" not in text
+
+
+def test_the_card_shows_translations_as_they_are(world, uploaded):
+    text = card_of(uploaded).text
+    hund, frau, mann = (record["translation_text"] for record in reversed(translate(world["run"])))
+    assert f"| der hund | {hub._cell(hund)} | the dog |" in text
+    # a bar would end the cell
+    assert "| eine frau \\| fährt | " in text and " | a woman \\| rides |" in text
+    assert f'print(translator("der hund"))\n# {[{"translation_text": hund}]}\n' in text
+
+
+def test_the_recipe_can_be_run_where_the_data_lies_beside_it(world, uploaded, tmp_path):
+    shutil.copytree(world["run"].parent / "corpus", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "recipe.yaml").write_bytes(uploaded["recipe.yaml"].content)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    original = load_recipe(world["run"].parent / "corpus" / "recipe.yaml")
+    assert recipe.training.arguments == {**original.training.arguments, "output_dir": "toy-run"}
+    for section in ("tokenizer", "model", "generation", "evaluation"):
+        assert getattr(recipe, section) == getattr(original, section)
+    assert recipe.data.test == {"unseen": str(tmp_path / "more" / "test.tsv")}
+    assert Path(recipe.data.train["source"]).is_file()
+
+
+def test_nothing_published_names_a_folder_of_this_machine(world, uploaded):
+    for path, file in uploaded.items():
+        assert str(world["run"].parent).encode() not in file.content, path
+
+
+def test_a_folder_without_its_code_is_refused(world, tmp_path):
+    shutil.copytree(world["run"] / "hub", tmp_path / "copy")
+    (tmp_path / "copy" / "recurrence_rnn_attn.py").unlink()
+    with pytest.raises(ValueError, match="not installed: .*recurrence_rnn_attn.py.* save_pretrained"):
+        hub.check_folder(tmp_path / "copy", "der hund")
+
+
+def test_a_folder_with_other_code_is_refused(world, tmp_path):
+    shutil.copytree(world["run"] / "hub", tmp_path / "copy")
+    code = tmp_path / "copy" / "modeling_rnn_attn.py"
+    code.write_text(code.read_text("utf-8").replace("self.lm_head(", "-self.lm_head("), "utf-8")
+    with pytest.raises(ValueError, match="without hf_rnn_attn 'der hund' becomes"):
+        hub.check_folder(tmp_path / "copy", "der hund")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint; expected a folder that holds config.json"):
+        hub.check_folder(tmp_path, "der hund")
+
+
+@pytest.mark.parametrize(
+    ("remove", "repository", "message"),
+    [
+        (["results.json"], "a/b", "not a finished run of `hf-rnn-attn train`; expected results.json"),
+        (["trainer_state.json", "checkpoint-2"], "a/b", "no log of the training"),
+        ([], "lonely", "expected a repository as user/name, got 'lonely'"),
+        ([], "a/b/c", "a/b/c"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(world, tmp_path, capsys, remove, repository, message):
+    run = tmp_path / "run"
+    shutil.copytree(world["run"], run)
+    for name in remove:
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    arguments = ["publish", str(run), repository, "--license", "mit", "--data", "mine", "--dry-run"]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_the_log_of_a_checkpoint_serves_where_the_run_kept_none(world, tmp_path):
+    shutil.copytree(world["run"], tmp_path / "run")
+    (tmp_path / "run" / "trainer_state.json").unlink()
+    (results, log), (expected_results, expected_log) = map(hub._read_run, (tmp_path / "run", world["run"]))
+    assert results == expected_results
+    # the run's own log ends with a line about the whole of it
+    assert log == expected_log[:-1] and "loss" in log[0] and "eval_loss" in log[-1]
+
+
+def test_lost_data_is_named(world):
+    data = json.loads((world["run"] / "results.json").read_text())["recipe"]["data"]
+    with pytest.raises(FileNotFoundError, match="gone.tsv: no such file. .* with its data in place"):
+        hub._read_pairs({**data, "test": {"unseen": "gone.tsv"}})
+
+
+def test_a_dry_run_uploads_nothing(world, monkeypatch, capsys):
+    monkeypatch.setattr(hub, "check_folder", lambda folder, sentence: None)
+    commits = dict(world["server"].repositories["someone/published"].branches)
+    arguments = ["publish", str(world["run"]), "someone/published", "--license", "mit", "--data", "mine", "--dry-run"]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out == f"ready to upload: {world['run'] / 'hub'}\n"
+    card = ModelCard.load(world["run"] / "hub" / "README.md")
+    assert card.data.license == "mit" and card.data.language is None
+    assert world["server"].repositories["someone/published"].branches == commits
+
+
+def test_the_page_of_the_documentation_runs(world, tmp_path):
+    server, page = world["server"], Path(__file__).parents[1] / "docs" / "hub.md"
+    shutil.copytree(world["run"], tmp_path / "runs" / "de_en")
+    environment = {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN}
+    languages = run_process(FOLLOW_THE_PAGE, [str(page), str(tmp_path)], tmp_path / "home", **environment)
+    assert (languages.count("sh"), languages.count("python")) == (2, 5)
+    # made empty; by the command; from Python with other words for the data
+    assert len(server.repositories["user/de-en"].commits) == 3
+    *_, pushed = server.repositories["user/other-de-en"].commits.values()
+    assert {"model.safetensors", "tokenizer.json"} <= pushed.keys()
+
+
+def test_a_model_without_attention_and_a_run_without_scores_have_a_card(world, tmp_path):
+    results = json.loads((world["run"] / "results.json").read_text())
+    RnnAttnConfig(attention_score="none").save_pretrained(tmp_path)
+    GenerationConfig(num_beams=3).save_pretrained(tmp_path)
+    example = {"source": "der hund", "translation": "the dog", "reference": "the dog"}
+    card = hub.render_card(
+        tmp_path,
+        {**results, "scores": {}, "averaged": ["checkpoint-1", "checkpoint-2"], "train_seconds": 150.0},
+        {"train": None},
+        [example],
+        repo_id="a/b",
+        license="mit",
+        data="Mine.",
+        languages=None,
+    )
+    assert "Sutskever et al. 2014" in card.text and "| attention | `none` |" in card.text
+    assert not any(word in card.text for word in ("## Scores", "attention.png", " pairs", "translates from"))
+    assert "2 steps; 2 minutes; the weights are the mean of 2 checkpoints." in card.text
+    assert "\n\n\n" not in card.text
+
+
+def test_every_metric_has_a_name_on_the_card():
+    assert hub.METRIC_LABELS.keys() == METRICS.keys()
