@@ -33,6 +33,7 @@ ORDER = [
     "visualization",
     "recipe",
     "training",
+    "export",
     "demo",
     "cli",
 ]

@@ -26,7 +26,7 @@ from .attention_rnn_attn import LuongAttention  # noqa: F401
 from .cache_rnn_attn import RnnAttnCache
 from .configuration_rnn_attn import RnnAttnConfig
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
-from .recurrence_rnn_attn import CELLS, AttentionalRecurrence, SequenceDropout, SourceMemory
+from .recurrence_rnn_attn import CELLS, AttentionalRecurrence, Cell, SequenceDropout, SourceMemory, scan_direction
 
 
 logger = logging.get_logger(__name__)
@@ -239,7 +239,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         has_words = keep_mask.any(-1)
         all_hidden, final_states = [embeddings], []
         for index, layer in enumerate(self.layers):
-            output, state = _run_layer(layer, self.dropout(hidden) if index else hidden, lengths)
+            output, state = _run_layer(self.cell, layer, self.dropout(hidden) if index else hidden, lengths)
             hidden = output + hidden if self.config.encoder_residual and index else output
             all_hidden.append(_restore_order(hidden, order) * keep_mask.unsqueeze(-1))
             final_states.append(state * has_words[:, None, None])
@@ -604,8 +604,10 @@ def _keep_mask(attention_mask, like):
     return attention_mask.bool()
 
 
-def _run_layer(layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):
-    """Returns the outputs (B, S, M), zero past each row's length, and the final state (B, parts, M)."""
+def _run_layer(cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):
+    """Returns the outputs (B, S, M) and the final state (B, parts, M)."""
+    if torch.compiler.is_exporting():
+        return _scan_layer(cell, layer, inputs, lengths)
     if lengths is None:
         output, state = layer(inputs)
     else:
@@ -614,6 +616,17 @@ def _run_layer(layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | 
         output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.shape[1])
     parts = state if isinstance(state, tuple) else (state,)
     return output, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], 1)
+
+
+def _scan_layer(cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):
+    """The same as [`_run_layer`] without packing, whose data-dependent shapes an exporter cannot follow."""
+    keep_mask = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
+    if lengths is not None:
+        keep_mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths.to(inputs.device).unsqueeze(-1)
+    suffixes = ("_l0", "_l0_reverse") if layer.bidirectional else ("_l0",)
+    states, outputs = zip(*(scan_direction(cell, layer, inputs, keep_mask, name) for name in suffixes), strict=True)
+    final = torch.stack([torch.cat(parts, -1) for parts in zip(*states, strict=True)], 1)
+    return torch.cat(outputs, -1), final
 
 
 def _restore_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch._higher_order_ops.scan import scan
 from torch.nn import functional as F
 
 from .attention_rnn_attn import LuongAttention
@@ -116,6 +117,39 @@ CELLS = {
 }
 
 
+def scan_direction(
+    cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, keep_mask: torch.Tensor, suffix: str
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """One direction of a recurrent layer in the form that an exporter can follow, for any batch and any length.
+
+    Args:
+        cell ([`Cell`]): the cell type of `layer`.
+        layer (`nn.RNNBase`): a single layer; its weights are read.
+        inputs (`torch.Tensor` of shape `(B, S, I)`): what it reads.
+        keep_mask (`torch.BoolTensor` of shape `(B, S)`): `False` where a step leaves the state as it was.
+        suffix (`str`): `"_l0"` to read from the left, `"_l0_reverse"` to read from the right.
+
+    Returns:
+        The state after the last step, `parts` tensors (B, H), and the outputs (B, S, H).
+    """
+    weight_ih, weight_hh, bias_ih, bias_hh = (
+        getattr(layer, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+
+    def step(state, step_inputs):
+        projected, keep = step_inputs
+        new_state = cell.step(projected, F.linear(state[0], weight_hh, bias_hh), state)
+        new_state = tuple(torch.where(keep, *parts) for parts in zip(new_state, state, strict=True))
+        return new_state, new_state[0].clone()
+
+    projected = F.linear(inputs, weight_ih, bias_ih).transpose(0, 1)
+    start = tuple(inputs.new_zeros(inputs.shape[0], layer.hidden_size) for _ in range(cell.state_count))
+    state, outputs = scan(
+        step, start, (projected, keep_mask.t().unsqueeze(-1)), dim=0, reverse=suffix.endswith("reverse")
+    )
+    return state, outputs.transpose(0, 1)
+
+
 class SequenceDropout(nn.Module):
     """Dropout on (B, T, width) with, if `variational`, one mask for all T (Gal & Ghahramani 2016)."""
 
@@ -194,7 +228,8 @@ class AttentionalRecurrence(nn.Module):
             keep_mask (`torch.BoolTensor` of shape `(B, T)`, *optional*):
                 `False` where an input is padding; such a step leaves the state of its row as it was.
         """
-        if self.input_feeding or keep_mask is not None:
+        # the shapes of a fused call are fixed to those of an exporter's example
+        if self.input_feeding or keep_mask is not None or torch.compiler.is_exporting():
             return self._run_steps(inputs, state, memory, keep_mask)
         return self._run_fused(inputs, state, memory)
 
@@ -226,6 +261,8 @@ class AttentionalRecurrence(nn.Module):
         # the words' share of the first layer's input is known beforehand: one product for all T
         projected = F.linear(inputs, weight_in, first.bias_ih_l0)
         masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], first.hidden_size)) for _ in self.layers[1:]]
+        if torch.compiler.is_exporting() and inputs.shape[1] != 1:
+            return self._scan_steps(projected, products, masks, state, memory, keep_mask)
         masks = list(zip(*(mask.unbind(1) for mask in masks), strict=True)) or [()] * inputs.shape[1]
         attentional, weights, hidden = [], [], []
         # unbind and not indexing: the gradient of T slices is one stack, not T sums over the whole
@@ -238,6 +275,26 @@ class AttentionalRecurrence(nn.Module):
         weights = None if self.attention is None else torch.cat(weights, 1)
         hidden = tuple(torch.stack(layer, 1) for layer in zip(*hidden, strict=True))
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
+
+    def _scan_steps(self, projected, products, masks, state, memory, keep_mask):
+        """The loop of `_run_steps` in the form that an exporter can follow for any T."""
+        if keep_mask is None:
+            keep_mask = projected.new_ones(projected.shape[:2], dtype=torch.bool)
+
+        def step(carry, step_inputs):
+            step_input, keep, *step_masks = step_inputs
+            old = DecoderState(*carry, state.keys)
+            hidden, weights, new = self._step(step_input, products, step_masks, old, memory)
+            outputs = (new.attentional, *hidden) if weights is None else (new.attentional, *hidden, weights.squeeze(1))
+            return _advance(old, new, keep)[:3], tuple(output.clone() for output in outputs)
+
+        sequences = tuple(sequence.transpose(0, 1) for sequence in (projected, keep_mask, *masks))
+        # a scan's state keeps its memory layout; the bridge hands over slices
+        layers = tuple(tuple(part.contiguous() for part in layer) for layer in state.layers)
+        carry, outputs = scan(step, (layers, state.attentional, state.positions), sequences, dim=0)
+        attentional, *hidden = (output.transpose(0, 1) for output in outputs)
+        weights = None if self.attention is None else hidden.pop()
+        return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*carry, state.keys))
 
     def _step(self, projected, products, masks, state, memory):
         if self.input_feeding:
