@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Exported graphs against the model that they came from: their values, and greedy search in numpy against `generate`."""
+"""Exported graphs against the model they came from: their values, and greedy search in numpy against `generate`."""
 
 import itertools
 import os

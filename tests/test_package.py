@@ -34,6 +34,7 @@ ORDER = [
     "recipe",
     "training",
     "export",
+    "quantization",
     "demo",
     "cli",
 ]

@@ -6,6 +6,7 @@ Holds the cells, the attention on top of them and input feeding. Knows nothing o
 Shapes: B batch, S source, T target, E embedding, H decoder width, M memory width, A attentional width.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -254,13 +255,11 @@ class AttentionalRecurrence(nn.Module):
         return RecurrenceOutput(attentional, weights, tuple(outputs), last)
 
     def _run_steps(self, inputs, state, memory, keep_mask):
-        first = self.layers[0]
-        weight_in, weight_fed = first.weight_ih_l0.tensor_split([inputs.shape[-1]], dim=1)
-        weights_in = [StepWeight(weight_fed)] + [StepWeight(layer.weight_ih_l0) for layer in self.layers[1:]]
-        products = list(zip(weights_in, (StepWeight(layer.weight_hh_l0) for layer in self.layers), strict=True))
+        project_words, products = self._products(inputs.shape[-1])
         # the words' share of the first layer's input is known beforehand: one product for all T
-        projected = F.linear(inputs, weight_in, first.bias_ih_l0)
-        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], first.hidden_size)) for _ in self.layers[1:]]
+        projected = project_words(inputs)
+        size = self.layers[0].hidden_size
+        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], size)) for _ in self.layers[1:]]
         if torch.compiler.is_exporting() and inputs.shape[1] != 1:
             return self._scan_steps(projected, products, masks, state, memory, keep_mask)
         masks = list(zip(*(mask.unbind(1) for mask in masks), strict=True)) or [()] * inputs.shape[1]
@@ -275,6 +274,14 @@ class AttentionalRecurrence(nn.Module):
         weights = None if self.attention is None else torch.cat(weights, 1)
         hidden = tuple(torch.stack(layer, 1) for layer in zip(*hidden, strict=True))
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
+
+    def _products(self, word_size):
+        """Returns the projection of all words (B, T, E), and for each layer the products of its input and state."""
+        first = self.layers[0]
+        weight_in, weight_fed = first.weight_ih_l0.tensor_split([word_size], dim=1)
+        weights_in = [StepWeight(weight_fed)] + [StepWeight(layer.weight_ih_l0) for layer in self.layers[1:]]
+        products = list(zip(weights_in, (StepWeight(layer.weight_hh_l0) for layer in self.layers), strict=True))
+        return partial(F.linear, weight=weight_in, bias=first.bias_ih_l0), products
 
     def _scan_steps(self, projected, products, masks, state, memory, keep_mask):
         """The loop of `_run_steps` in the form that an exporter can follow for any T."""
