@@ -105,13 +105,10 @@ class Int8Cell(nn.Module):
 
     def __init__(self, layer: nn.RNNBase, word_size: int):
         super().__init__()
-        self.hidden_size = layer.hidden_size
         words, fed = layer.weight_ih_l0.tensor_split([word_size], dim=1)
         self.words = Int8Linear(words, layer.bias_ih_l0) if word_size else None
-        self.fed = Int8Linear(fed) if fed.shape[1] else None
-        self.state = Int8Linear(layer.weight_hh_l0)
-        self.register_buffer("bias_ih_l0", layer.bias_ih_l0.detach().clone())
-        self.register_buffer("bias_hh_l0", layer.bias_hh_l0.detach().clone())
+        self.fed = Int8Linear(fed, None if word_size else layer.bias_ih_l0) if fed.shape[1] else None
+        self.state = Int8Linear(layer.weight_hh_l0, layer.bias_hh_l0)
 
 
 class Int8Recurrence(AttentionalRecurrence):

@@ -63,16 +63,19 @@ class StepWeight:
 
     Args:
         weight (`torch.Tensor` of shape `(out, in)`): called on (B, in), it returns (B, out).
+        bias (`torch.Tensor` of shape `(out,)`, *optional*): is added to the product.
     """
 
-    def __init__(self, weight: torch.Tensor):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
         # a compiler sees the whole sequence anyway, and could not follow the tape
         self.records = torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling()
         self.tape = []
         self.weight = _SequenceGradient.apply(weight, self.tape) if self.records else weight
+        self.bias = bias
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        return _StepProduct.apply(inputs, self.weight, self.tape) if self.records else F.linear(inputs, self.weight)
+        product = _StepProduct.apply(inputs, self.weight, self.tape) if self.records else F.linear(inputs, self.weight)
+        return product if self.bias is None else product + self.bias
 
 
 def lstm_step(projected, recurrent, state):
@@ -103,6 +106,31 @@ def tanh_step(projected, recurrent, state):
     return (torch.tanh(projected + recurrent),)
 
 
+class StepLayer:
+    """Beside a torch layer among the bases of a class: called with `None`, the layer hands out its weights.
+
+    What wraps a layer and changes its weights for the time of a call, such as a LoRA adapter, works for single steps
+    only if they get the weights through a call.
+    """
+
+    def forward(self, inputs, state=None):
+        if inputs is None:
+            return self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        return super().forward(inputs, state)
+
+
+class StepLSTM(StepLayer, nn.LSTM):
+    pass
+
+
+class StepGRU(StepLayer, nn.GRU):
+    pass
+
+
+class StepRNN(StepLayer, nn.RNN):
+    pass
+
+
 class Cell(NamedTuple):
     """A cell type: torch's fused layer, the same as a single step, and the number of state tensors."""
 
@@ -112,9 +140,9 @@ class Cell(NamedTuple):
 
 
 CELLS = {
-    "lstm": Cell(nn.LSTM, lstm_step, 2),
-    "gru": Cell(nn.GRU, gru_step, 1),
-    "rnn_tanh": Cell(nn.RNN, tanh_step, 1),
+    "lstm": Cell(StepLSTM, lstm_step, 2),
+    "gru": Cell(StepGRU, gru_step, 1),
+    "rnn_tanh": Cell(StepRNN, tanh_step, 1),
 }
 
 
@@ -197,7 +225,8 @@ class AttentionalRecurrence(nn.Module):
         self.cell = CELLS[config.decoder_cell_type]
         self.input_feeding = config.input_feeding
         self.residual = config.decoder_residual
-        hidden_size, attentional_size = config.decoder_hidden_size, config.attentional_size
+        self.hidden_size = hidden_size = config.decoder_hidden_size
+        attentional_size = config.attentional_size
         input_size = config.decoder_embedding_size + (attentional_size if config.input_feeding else 0)
         sizes = [input_size] + [hidden_size] * (config.decoder_layers - 1)
         self.layers = nn.ModuleList(self.cell.layer(size, hidden_size, batch_first=True) for size in sizes)
@@ -258,8 +287,7 @@ class AttentionalRecurrence(nn.Module):
         project_words, products = self._products(inputs.shape[-1])
         # the words' share of the first layer's input is known beforehand: one product for all T
         projected = project_words(inputs)
-        size = self.layers[0].hidden_size
-        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], size)) for _ in self.layers[1:]]
+        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden_size)) for _ in self.layers[1:]]
         if torch.compiler.is_exporting() and inputs.shape[1] != 1:
             return self._scan_steps(projected, products, masks, state, memory, keep_mask)
         masks = list(zip(*(mask.unbind(1) for mask in masks), strict=True)) or [()] * inputs.shape[1]
@@ -276,12 +304,21 @@ class AttentionalRecurrence(nn.Module):
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
 
     def _products(self, word_size):
-        """Returns the projection of all words (B, T, E), and for each layer the products of its input and state."""
-        first = self.layers[0]
-        weight_in, weight_fed = first.weight_ih_l0.tensor_split([word_size], dim=1)
-        weights_in = [StepWeight(weight_fed)] + [StepWeight(layer.weight_ih_l0) for layer in self.layers[1:]]
-        products = list(zip(weights_in, (StepWeight(layer.weight_hh_l0) for layer in self.layers), strict=True))
-        return partial(F.linear, weight=weight_in, bias=first.bias_ih_l0), products
+        """Returns the projection of all words (B, T, E), and for each layer the products of its input and state.
+
+        The first layer's input is what is fed to it beside the word.
+        """
+        products = []
+        for layer in self.layers:
+            weight_ih, weight_hh, bias_ih, bias_hh = layer(None)
+            if products:
+                from_input = StepWeight(weight_ih, bias_ih)
+            else:
+                weight_words, weight_fed = weight_ih.tensor_split([word_size], dim=1)
+                project_words = partial(F.linear, weight=weight_words, bias=bias_ih)
+                from_input = StepWeight(weight_fed)
+            products.append((from_input, StepWeight(weight_hh, bias_hh)))
+        return project_words, products
 
     def _scan_steps(self, projected, products, masks, state, memory, keep_mask):
         """The loop of `_run_steps` in the form that an exporter can follow for any T."""
@@ -307,11 +344,10 @@ class AttentionalRecurrence(nn.Module):
         if self.input_feeding:
             projected = projected + products[0][0](state.attentional)
         hidden, layer_states = [], []
-        for index, (layer, layer_state) in enumerate(zip(self.layers, state.layers, strict=True)):
-            from_input, from_state = products[index]
+        for index, ((from_input, from_state), layer_state) in enumerate(zip(products, state.layers, strict=True)):
             if index:
-                projected = from_input(hidden[-1] * masks[index - 1]) + layer.bias_ih_l0
-            layer_state = self.cell.step(projected, from_state(layer_state[0]) + layer.bias_hh_l0, layer_state)
+                projected = from_input(hidden[-1] * masks[index - 1])
+            layer_state = self.cell.step(projected, from_state(layer_state[0]), layer_state)
             layer_states.append(layer_state)
             hidden.append(layer_state[0] + hidden[-1] if self.residual and index else layer_state[0])
         query, positions = hidden[-1].unsqueeze(1), state.positions.unsqueeze(1)
