@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | publish | demo`.
+"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | publish | export | demo`.
 
 This file reads arguments and prints results; the work is done by the rest of the package. Everything slow to import is
 imported by the command that needs it, so that `--help` answers at once.
@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_attention,
         _add_average,
         _add_publish,
+        _add_export,
         _add_demo,
     ):
         add_command(commands)
@@ -268,6 +269,30 @@ def _publish(arguments):
         arguments.run, arguments.repository, **card, revision=arguments.revision, private=arguments.private
     )
     print(commit.commit_url)
+
+
+def _add_export(commands):
+    parser = commands.add_parser("export", help="write a model as graphs that run without this package")
+    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("output", help="folder to write")
+    parser.add_argument(
+        "--format", choices=["onnx", "torch"], default="onnx", help="kind of graph (default: %(default)s)"
+    )
+    parser.set_defaults(command=_export)
+
+
+def _export(arguments):
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    import hf_rnn_attn
+
+    from .export import export_graphs
+
+    hf_rnn_attn.register()
+    model = AutoModelForSeq2SeqLM.from_pretrained(arguments.model)
+    export_graphs(model, arguments.format).save_pretrained(arguments.output)
+    AutoTokenizer.from_pretrained(arguments.model).save_pretrained(arguments.output)
+    print(f"encoder and decoder step written to {arguments.output}")
 
 
 def _add_demo(commands):

@@ -31,7 +31,15 @@ from .beam_search_rnn_attn import PenalisedBeamSearch
 from .cache_rnn_attn import RnnAttnCache
 from .configuration_rnn_attn import RnnAttnConfig
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
-from .recurrence_rnn_attn import CELLS, AttentionalRecurrence, RecurrenceOutput, SequenceDropout, SourceMemory
+from .recurrence_rnn_attn import (
+    CELLS,
+    AttentionalRecurrence,
+    Cell,
+    RecurrenceOutput,
+    SequenceDropout,
+    SourceMemory,
+    scan_direction,
+)
 
 
 logger = logging.get_logger(__name__)
@@ -194,9 +202,11 @@ class PaddedLayer(GradientCheckpointingLayer):
     """Runs one of torch's recurrent layers over rows of different lengths."""
 
     def forward(
-        self, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None
+        self, cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the outputs (B, S, M), zero past each row's length, and the final state (B, parts, M)."""
+        """Returns the outputs (B, S, M) and the final state (B, parts, M)."""
+        if torch.compiler.is_exporting():
+            return _scan_layer(cell, layer, inputs, lengths)
         if lengths is None:
             output, state = layer(inputs)
         else:
@@ -264,7 +274,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         has_words = keep_mask.any(-1)
         all_hidden, final_states = [embeddings], []
         for index, layer in enumerate(self.layers):
-            output, state = self.run_layer(layer, self.dropout(hidden) if index else hidden, lengths)
+            output, state = self.run_layer(self.cell, layer, self.dropout(hidden) if index else hidden, lengths)
             hidden = output + hidden if self.config.encoder_residual and index else output
             all_hidden.append(_restore_order(hidden, order) * keep_mask.unsqueeze(-1))
             final_states.append(state * has_words[:, None, None])
@@ -758,6 +768,17 @@ def _keep_mask(attention_mask, like):
     if attention_mask is None:
         return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
     return attention_mask.bool()
+
+
+def _scan_layer(cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):
+    """The same as [`PaddedLayer`] without packing, whose data-dependent shapes an exporter cannot follow."""
+    keep_mask = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
+    if lengths is not None:
+        keep_mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths.to(inputs.device).unsqueeze(-1)
+    suffixes = ("_l0", "_l0_reverse") if layer.bidirectional else ("_l0",)
+    states, outputs = zip(*(scan_direction(cell, layer, inputs, keep_mask, name) for name in suffixes), strict=True)
+    final = torch.stack([torch.cat(parts, -1) for parts in zip(*states, strict=True)], 1)
+    return torch.cat(outputs, -1), final
 
 
 def _restore_order(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

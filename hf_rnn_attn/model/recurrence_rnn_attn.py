@@ -6,6 +6,7 @@ Holds the cells, the attention on top of them and input feeding. Knows nothing o
 Shapes: B batch, S source, T target, E embedding, H decoder width, M memory width, A attentional width.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -61,16 +62,19 @@ class StepWeight:
 
     Args:
         weight (`torch.Tensor` of shape `(out, in)`): called on (B, in), it returns (B, out).
+        bias (`torch.Tensor` of shape `(out,)`, *optional*): is added to the product.
     """
 
-    def __init__(self, weight: torch.Tensor):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
         # a compiler sees the whole sequence anyway, and could not follow the tape
         self.records = torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling()
         self.tape = []
         self.weight = _SequenceGradient.apply(weight, self.tape) if self.records else weight
+        self.bias = bias
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        return _StepProduct.apply(inputs, self.weight, self.tape) if self.records else F.linear(inputs, self.weight)
+        product = _StepProduct.apply(inputs, self.weight, self.tape) if self.records else F.linear(inputs, self.weight)
+        return product if self.bias is None else product + self.bias
 
 
 def lstm_step(projected, recurrent, state):
@@ -101,6 +105,31 @@ def tanh_step(projected, recurrent, state):
     return (torch.tanh(projected + recurrent),)
 
 
+class StepLayer:
+    """Beside a torch layer among the bases of a class: called with `None`, the layer hands out its weights.
+
+    What wraps a layer and changes its weights for the time of a call, such as a LoRA adapter, works for single steps
+    only if they get the weights through a call.
+    """
+
+    def forward(self, inputs, state=None):
+        if inputs is None:
+            return self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
+        return super().forward(inputs, state)
+
+
+class StepLSTM(StepLayer, nn.LSTM):
+    pass
+
+
+class StepGRU(StepLayer, nn.GRU):
+    pass
+
+
+class StepRNN(StepLayer, nn.RNN):
+    pass
+
+
 class Cell(NamedTuple):
     """A cell type: torch's fused layer, the same as a single step, and the number of state tensors."""
 
@@ -110,10 +139,50 @@ class Cell(NamedTuple):
 
 
 CELLS = {
-    "lstm": Cell(nn.LSTM, lstm_step, 2),
-    "gru": Cell(nn.GRU, gru_step, 1),
-    "rnn_tanh": Cell(nn.RNN, tanh_step, 1),
+    "lstm": Cell(StepLSTM, lstm_step, 2),
+    "gru": Cell(StepGRU, gru_step, 1),
+    "rnn_tanh": Cell(StepRNN, tanh_step, 1),
 }
+
+
+def _scan(step, state, sequences, reverse=False):
+    """Runs `step` along the first dimension of `sequences`, in a form that an exporter can follow for any length."""
+    # not yet a public name of torch; nothing but an export comes here
+    from torch._higher_order_ops.scan import scan
+
+    return scan(step, state, sequences, dim=0, reverse=reverse)
+
+
+def scan_direction(
+    cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, keep_mask: torch.Tensor, suffix: str
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """One direction of a recurrent layer in the form that an exporter can follow, for any batch and any length.
+
+    Args:
+        cell ([`Cell`]): the cell type of `layer`.
+        layer (`nn.RNNBase`): a single layer; its weights are read.
+        inputs (`torch.Tensor` of shape `(B, S, I)`): what it reads.
+        keep_mask (`torch.BoolTensor` of shape `(B, S)`): `False` where a step leaves the state as it was.
+        suffix (`str`): `"_l0"` to read from the left, `"_l0_reverse"` to read from the right.
+
+    Returns:
+        The state after the last step, `parts` tensors (B, H), and the outputs (B, S, H).
+    """
+    weight_ih, weight_hh, bias_ih, bias_hh = (
+        getattr(layer, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+
+    def step(state, step_inputs):
+        projected, keep = step_inputs
+        new_state = cell.step(projected, F.linear(state[0], weight_hh, bias_hh), state)
+        new_state = tuple(torch.where(keep, *parts) for parts in zip(new_state, state, strict=True))
+        return new_state, new_state[0].clone()
+
+    projected = F.linear(inputs, weight_ih, bias_ih).transpose(0, 1)
+    start = tuple(inputs.new_zeros(inputs.shape[0], layer.hidden_size) for _ in range(cell.state_count))
+    sequences = (projected, keep_mask.t().unsqueeze(-1))
+    state, outputs = _scan(step, start, sequences, reverse=suffix.endswith("reverse"))
+    return state, outputs.transpose(0, 1)
 
 
 class SequenceDropout(nn.Module):
@@ -170,7 +239,8 @@ class AttentionalRecurrence(nn.Module):
         self.cell = CELLS[config.decoder_cell_type]
         self.input_feeding = config.input_feeding
         self.residual = config.decoder_residual
-        hidden_size, attentional_size = config.decoder_hidden_size, config.attentional_size
+        self.hidden_size = hidden_size = config.decoder_hidden_size
+        attentional_size = config.attentional_size
         input_size = config.decoder_embedding_size + (attentional_size if config.input_feeding else 0)
         sizes = [input_size] + [hidden_size] * (config.decoder_layers - 1)
         self.layers = nn.ModuleList(self.cell.layer(size, hidden_size, batch_first=True) for size in sizes)
@@ -202,7 +272,8 @@ class AttentionalRecurrence(nn.Module):
             keep_mask (`torch.BoolTensor` of shape `(B, T)`, *optional*):
                 `False` where an input is padding; such a step leaves the state of its row as it was.
         """
-        if self.input_feeding or keep_mask is not None:
+        # the shapes of a fused call are fixed to those of an exporter's example
+        if self.input_feeding or keep_mask is not None or torch.compiler.is_exporting():
             return self._run_steps(inputs, state, memory, keep_mask)
         return self._run_fused(inputs, state, memory)
 
@@ -227,13 +298,12 @@ class AttentionalRecurrence(nn.Module):
         return RecurrenceOutput(attentional, weights, tuple(outputs), last)
 
     def _run_steps(self, inputs, state, memory, keep_mask):
-        first = self.layers[0]
-        weight_in, weight_fed = first.weight_ih_l0.tensor_split([inputs.shape[-1]], dim=1)
-        weights_in = [StepWeight(weight_fed)] + [StepWeight(layer.weight_ih_l0) for layer in self.layers[1:]]
-        products = list(zip(weights_in, (StepWeight(layer.weight_hh_l0) for layer in self.layers), strict=True))
+        project_words, products = self._products(inputs.shape[-1])
         # the words' share of the first layer's input is known beforehand: one product for all T
-        projected = F.linear(inputs, weight_in, first.bias_ih_l0)
-        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], first.hidden_size)) for _ in self.layers[1:]]
+        projected = project_words(inputs)
+        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden_size)) for _ in self.layers[1:]]
+        if torch.compiler.is_exporting() and inputs.shape[1] != 1:
+            return self._scan_steps(projected, products, masks, state, memory, keep_mask)
         masks = list(zip(*(mask.unbind(1) for mask in masks), strict=True)) or [()] * inputs.shape[1]
         attentional, weights, hidden = [], [], []
         # unbind and not indexing: the gradient of T slices is one stack, not T sums over the whole
@@ -247,15 +317,51 @@ class AttentionalRecurrence(nn.Module):
         hidden = tuple(torch.stack(layer, 1) for layer in zip(*hidden, strict=True))
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
 
+    def _products(self, word_size):
+        """Returns the projection of all words (B, T, E), and for each layer the products of its input and state.
+
+        The first layer's input is what is fed to it beside the word.
+        """
+        products = []
+        for layer in self.layers:
+            weight_ih, weight_hh, bias_ih, bias_hh = layer(None)
+            if products:
+                from_input = StepWeight(weight_ih, bias_ih)
+            else:
+                weight_words, weight_fed = weight_ih.tensor_split([word_size], dim=1)
+                project_words = partial(F.linear, weight=weight_words, bias=bias_ih)
+                from_input = StepWeight(weight_fed)
+            products.append((from_input, StepWeight(weight_hh, bias_hh)))
+        return project_words, products
+
+    def _scan_steps(self, projected, products, masks, state, memory, keep_mask):
+        """The loop of `_run_steps` in the form that an exporter can follow for any T."""
+        if keep_mask is None:
+            keep_mask = projected.new_ones(projected.shape[:2], dtype=torch.bool)
+
+        def step(carry, step_inputs):
+            step_input, keep, *step_masks = step_inputs
+            old = DecoderState(*carry, state.keys)
+            hidden, weights, new = self._step(step_input, products, step_masks, old, memory)
+            outputs = (new.attentional, *hidden) if weights is None else (new.attentional, *hidden, weights.squeeze(1))
+            return _advance(old, new, keep)[:3], tuple(output.clone() for output in outputs)
+
+        sequences = tuple(sequence.transpose(0, 1) for sequence in (projected, keep_mask, *masks))
+        # a scan's state keeps its memory layout; the bridge hands over slices
+        layers = tuple(tuple(part.contiguous() for part in layer) for layer in state.layers)
+        carry, outputs = _scan(step, (layers, state.attentional, state.positions), sequences)
+        attentional, *hidden = (output.transpose(0, 1) for output in outputs)
+        weights = None if self.attention is None else hidden.pop()
+        return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*carry, state.keys))
+
     def _step(self, projected, products, masks, state, memory):
         if self.input_feeding:
             projected = projected + products[0][0](state.attentional)
         hidden, layer_states = [], []
-        for index, (layer, layer_state) in enumerate(zip(self.layers, state.layers, strict=True)):
-            from_input, from_state = products[index]
+        for index, ((from_input, from_state), layer_state) in enumerate(zip(products, state.layers, strict=True)):
             if index:
-                projected = from_input(hidden[-1] * masks[index - 1]) + layer.bias_ih_l0
-            layer_state = self.cell.step(projected, from_state(layer_state[0]) + layer.bias_hh_l0, layer_state)
+                projected = from_input(hidden[-1] * masks[index - 1])
+            layer_state = self.cell.step(projected, from_state(layer_state[0]), layer_state)
             layer_states.append(layer_state)
             hidden.append(layer_state[0] + hidden[-1] if self.residual and index else layer_state[0])
         query, positions = hidden[-1].unsqueeze(1), state.positions.unsqueeze(1)

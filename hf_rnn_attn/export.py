@@ -1,0 +1,206 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The model as two graphs, for programs that run without this package: the encoder, and one step of the decoder.
+
+Holds the graphs, their export to ONNX or to `torch.export`, and a greedy search over the ONNX graphs in numpy. Knows
+nothing of text. Shapes: B batch, S source, M memory width, H decoder width, A attentional width, V target vocabulary.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from .model.cache_rnn_attn import DecoderState
+from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from .model.recurrence_rnn_attn import SourceMemory
+
+
+# arguments whose second dimension is the length of the source
+_SOURCE_LONG = ("input_ids", "attention_mask", "memory", "source_mask", "keys")
+
+
+class EncoderGraph(nn.Module):
+    """Everything that is computed once a sentence: memory, bridge, and the decoder's state before its first word.
+
+    Args:
+        model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
+    """
+
+    def __init__(self, model: RnnAttnForConditionalGeneration):
+        super().__init__()
+        self.model = model.model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Returns what [`StepGraph`] takes beside the word, by the name of its argument.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, S)`): source words.
+            attention_mask (`torch.LongTensor` of shape `(B, S)`): 1 for words, 0 for padding.
+        """
+        decoder = self.model.decoder
+        encoded = self.model.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        memory = SourceMemory(encoded.last_hidden_state, attention_mask.bool())
+        state = decoder.recurrence.start(decoder.bridge(encoded.final_state, memory.states), memory)
+        tensors = _state_tensors(self.model.config, state)
+        if decoder.recurrence.attention is not None:
+            tensors |= {"memory": memory.states, "source_mask": memory.keep_mask}
+        if state.keys is not None:
+            tensors["keys"] = state.keys
+        return tensors
+
+
+class StepGraph(nn.Module):
+    """One word further: the last word and the state before it in, scores of the next word and the state after it out.
+
+    Args:
+        model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
+    """
+
+    def __init__(self, model: RnnAttnForConditionalGeneration):
+        super().__init__()
+        self.decoder = model.model.decoder
+        self.lm_head = model.lm_head
+
+    def forward(self, decoder_input_ids: torch.Tensor, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Returns `logits` (B, V), `attention` (B, S) where there is attention, and each state tensor as `next_` name.
+
+        Args:
+            decoder_input_ids (`torch.LongTensor` of shape `(B, 1)`): the word before the one to predict.
+            tensors (`torch.Tensor`):
+                What [`EncoderGraph`] returned, or for the state, what the last step did: `hidden_0`, `cell_0` and so
+                on for each layer (B, H), `attentional` (B, A) with input feeding, `positions` (B,) with `"local-m"`.
+        """
+        state = _state_of(self.decoder.config, tensors)
+        memory = SourceMemory(tensors.get("memory"), tensors.get("source_mask"))
+        output = self.decoder.recurrence(self.decoder.embed_tokens(decoder_input_ids), state, memory)
+        outputs = {"logits": self.lm_head(output.attentional[:, -1])}
+        if output.weights is not None:
+            outputs["attention"] = output.weights[:, -1]
+        new_state = _state_tensors(self.decoder.config, output.state)
+        return outputs | {f"next_{name}": tensor for name, tensor in new_state.items()}
+
+
+def _state_tensors(config, state: DecoderState) -> dict[str, torch.Tensor]:
+    """The tensors of a state that change from step to step and that the next step reads, by name."""
+    tensors = {}
+    for index, layer in enumerate(state.layers):
+        tensors |= {f"{name}_{index}": part for name, part in zip(("hidden", "cell"), layer, strict=False)}
+    if config.input_feeding:
+        tensors["attentional"] = state.attentional
+    if config.attention_span == "local-m":
+        tensors["positions"] = state.positions
+    return tensors
+
+
+def _state_of(config, tensors: dict[str, torch.Tensor]) -> DecoderState:
+    """The reverse of [`_state_tensors`]; what a step does not read is zero or absent."""
+    layers = tuple(
+        tuple(tensors[name] for name in (f"hidden_{index}", f"cell_{index}") if name in tensors)
+        for index in range(config.decoder_layers)
+    )
+    hidden = layers[0][0]
+    attentional = tensors.get("attentional", hidden.new_zeros(hidden.shape[0], config.attentional_size))
+    positions = tensors.get("positions", hidden.new_zeros(hidden.shape[0], dtype=torch.long))
+    return DecoderState(layers, attentional, positions, tensors.get("keys"))
+
+
+def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx", "torch"] = "onnx"):
+    """Exports [`EncoderGraph`] and [`StepGraph`] for any batch size and any length, with the library's exporters.
+
+    Args:
+        model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
+        format (`str`, *optional*, defaults to `"onnx"`):
+            `"onnx"`, or `"torch"` for programs of `torch.export`.
+
+    Returns:
+        [`~transformers.exporters.ExportedModel`]: its components are `"encoder"` and `"step"`; `save_pretrained`
+        writes them with the configuration, `components[name].program` is the graph itself.
+
+    Raises:
+        ValueError: if the model is in training mode, in which its dropout would be exported too.
+        ImportError: if a package of the extra `export` is missing.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode; call `model.eval()` before exporting it")
+    exporter, options, exported_model = _exporter(format)
+    source = torch.ones(2, 3, dtype=torch.long, device=model.device)
+    graphs = {"encoder": EncoderGraph(model), "step": StepGraph(model)}
+    inputs = {"input_ids": source, "attention_mask": source}
+    components = {}
+    for name, graph in graphs.items():
+        shapes = {key: _dynamic_dimensions(key) for key in inputs}
+        # clones, because a tracer takes two arguments that are one tensor for one argument
+        example = {key: tensor.clone() for key, tensor in inputs.items()}
+        exported = exporter.export(graph.eval(), example, options(dynamic=True, dynamic_shapes=shapes))
+        components[name] = exported.components["model"]
+        if name == "encoder":
+            with torch.no_grad():
+                inputs = {"decoder_input_ids": source[:, :1], **graph(**inputs)}
+    return exported_model(
+        components, exporter.export_format, config=model.config, generation_config=model.generation_config
+    )
+
+
+def _exporter(format: str):
+    try:
+        from transformers import exporters
+    except ImportError as error:
+        raise ImportError(
+            "exporting needs `transformers.exporters`, which this version of transformers has not; run "
+            "`pip install 'hf-rnn-attn[export]'`"
+        ) from error
+    if format == "onnx":
+        return exporters.OnnxExporter(), exporters.OnnxConfig, exporters.ExportedModel
+    if format == "torch":
+        return exporters.DynamoExporter(), exporters.DynamoConfig, exporters.ExportedModel
+    raise ValueError(f"`format` must be 'onnx' or 'torch', got {format!r}")
+
+
+def _dynamic_dimensions(name: str) -> dict:
+    return dict.fromkeys(range(2 if name in _SOURCE_LONG else 1), torch.export.Dim.DYNAMIC)
+
+
+class OnnxGreedyDecoder:
+    """Greedy search over exported ONNX graphs, in numpy and onnxruntime alone: token for token what `generate` gives.
+
+    Small enough to be taken along into a program that has no torch.
+
+    Args:
+        folder (`str` or `Path`): what `export_graphs(model).save_pretrained(folder)` wrote.
+    """
+
+    def __init__(self, folder: str | Path):
+        import onnxruntime
+
+        folder = Path(folder)
+        self.encoder = onnxruntime.InferenceSession(folder / "encoder.onnx")
+        self.step = onnxruntime.InferenceSession(folder / "step.onnx")
+        self.settings = json.loads((folder / "generation_config.json").read_text("utf-8"))
+
+    def __call__(self, input_ids: np.ndarray, attention_mask: np.ndarray, max_length: int | None = None) -> np.ndarray:
+        """Returns the target words (B, T), from the start token on, padded after the end of each sentence.
+
+        Args:
+            input_ids (`np.ndarray` of shape `(B, S)`): source words, int64.
+            attention_mask (`np.ndarray` of shape `(B, S)`): 1 for words, 0 for padding, int64.
+            max_length (`int`, *optional*): most words to return. Defaults to what the checkpoint says.
+        """
+        tensors = self._run(self.encoder, {"input_ids": input_ids, "attention_mask": attention_mask})
+        words = np.full((len(input_ids), 1), self.settings["decoder_start_token_id"], dtype=np.int64)
+        finished = np.zeros(len(input_ids), dtype=bool)
+        while words.shape[1] < (max_length or self.settings["max_length"]) and not finished.all():
+            outputs = self._run(self.step, {"decoder_input_ids": words[:, -1:], **tensors})
+            best = np.where(finished, self.settings["pad_token_id"], outputs["logits"].argmax(-1))
+            finished |= np.isin(best, self.settings["eos_token_id"])
+            words = np.concatenate([words, best[:, None]], axis=1)
+            tensors |= {name.removeprefix("next_"): outputs[name] for name in outputs if name.startswith("next_")}
+        return words
+
+    def _run(self, session, tensors):
+        feeds = {argument.name: tensors[argument.name] for argument in session.get_inputs()}
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, feeds), strict=True))

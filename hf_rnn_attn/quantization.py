@@ -1,0 +1,187 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Dynamic int8 quantisation for CPUs: linear and recurrent weights in 8 bits, activations in 8 bits call by call.
+
+Holds the layers that compute so, the conversion of a trained model, and its saving and loading. Knows nothing of
+training: a quantised model has no gradient. Embedding tables stay in float32.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from transformers import GenerationConfig
+
+from .model.configuration_rnn_attn import RnnAttnConfig
+from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from .model.recurrence_rnn_attn import AttentionalRecurrence
+
+
+WEIGHTS_NAME = "int8.safetensors"
+
+
+class Int8Linear(nn.Module):
+    """`nn.Linear` with one scale for each output and symmetric int8 weights, through torch's quantised kernels.
+
+    Args:
+        weight (`torch.Tensor` of shape `(out, in)`): the weights in float32.
+        bias (`torch.Tensor` of shape `(out,)`, *optional*): stays in float32.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        scale = weight.detach().abs().amax(1).clamp(min=1e-8) / 127
+        self.register_buffer("weight", (weight.detach() / scale.unsqueeze(1)).round().to(torch.int8))
+        self.register_buffer("scale", scale)
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
+        self.pack()
+
+    def pack(self):
+        """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
+        zeros = torch.zeros_like(self.scale, dtype=torch.long)
+        weight = torch._make_per_channel_quantized_tensor(self.weight, self.scale.double(), zeros, 0)
+        self.packed = torch.ops.quantized.linear_prepack(weight, self.bias)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        # the reduced range keeps sums of two products in 16 bits on processors that have no wider ones
+        return torch.ops.quantized.linear_dynamic(inputs, self.packed, reduce_range=True)
+
+
+class Int8Layer(nn.Module):
+    """One recurrent layer of the encoder, LSTM or GRU, in one or both directions; called like the layer it replaces.
+
+    Args:
+        layer (`nn.LSTM` or `nn.GRU`): a single layer, batch first.
+    """
+
+    def __init__(self, layer: nn.RNNBase):
+        super().__init__()
+        self.is_lstm = isinstance(layer, nn.LSTM)
+        self.hidden_size = layer.hidden_size
+        suffixes = ("_l0", "_l0_reverse") if layer.bidirectional else ("_l0",)
+        self.inputs, self.states = (
+            nn.ModuleList(
+                Int8Linear(getattr(layer, f"weight_{kind}{name}"), getattr(layer, f"bias_{kind}{name}"))
+                for name in suffixes
+            )
+            for kind in ("ih", "hh")
+        )
+
+    def forward(self, inputs: torch.Tensor | PackedSequence):
+        if not isinstance(inputs, PackedSequence):
+            lengths = torch.full((inputs.shape[0],), inputs.shape[1])
+            output, state = self(pack_padded_sequence(inputs, lengths, batch_first=True))
+            return pad_packed_sequence(output, batch_first=True)[0], state
+        data, batch_sizes, sorted_indices, unsorted_indices = inputs
+        cells = [
+            torch.ops.quantized.make_quantized_cell_params_dynamic(ih.packed, hh.packed, ih.bias, hh.bias, True)
+            for ih, hh in zip(self.inputs, self.states, strict=True)
+        ]
+        start = data.new_zeros(len(cells), batch_sizes[0], self.hidden_size)
+        # biases, one layer, no dropout, not in training, in both directions or one
+        options = (True, 1, 0.0, False, len(cells) == 2)
+        if self.is_lstm:
+            output, *state = torch.quantized_lstm(
+                data, batch_sizes, (start, start), cells, *options, dtype=torch.qint8, use_dynamic=True
+            )
+        else:
+            output, *state = torch.quantized_gru(data, batch_sizes, start, cells, *options)
+        if unsorted_indices is not None:
+            state = [part.index_select(1, unsorted_indices) for part in state]
+        output = PackedSequence(output, batch_sizes, sorted_indices, unsorted_indices)
+        return output, tuple(state) if self.is_lstm else state[0]
+
+
+class Int8Cell(nn.Module):
+    """The products of one decoder layer.
+
+    Args:
+        layer (`nn.RNNBase`): a single layer.
+        word_size (`int`): width of the part of its input that is known beforehand; the rest is fed step by step.
+    """
+
+    def __init__(self, layer: nn.RNNBase, word_size: int):
+        super().__init__()
+        words, fed = layer.weight_ih_l0.tensor_split([word_size], dim=1)
+        self.words = Int8Linear(words, layer.bias_ih_l0) if word_size else None
+        self.fed = Int8Linear(fed, None if word_size else layer.bias_ih_l0) if fed.shape[1] else None
+        self.state = Int8Linear(layer.weight_hh_l0, layer.bias_hh_l0)
+
+
+class Int8Recurrence(AttentionalRecurrence):
+    """The decoder recurrence with int8 products.
+
+    Args:
+        config ([`RnnAttnConfig`])
+        trained ([`AttentionalRecurrence`]): the float32 recurrence of that configuration.
+    """
+
+    def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence):
+        super().__init__(config)
+        self.attention, self.combine = trained.attention, trained.combine
+        word_sizes = [config.decoder_embedding_size] + [0] * (config.decoder_layers - 1)
+        self.layers = nn.ModuleList(map(Int8Cell, trained.layers, word_sizes))
+
+    def forward(self, inputs, state, memory, keep_mask=None):
+        return self._run_steps(inputs, state, memory, keep_mask)
+
+    def _products(self, word_size):
+        return self.layers[0].words, [(layer.fed, layer.state) for layer in self.layers]
+
+
+def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGeneration:
+    """Quantises a trained model in place, for use on a CPU.
+
+    Args:
+        model ([`RnnAttnForConditionalGeneration`]): a float32 model on the CPU. Its linear and recurrent layers are
+            replaced, but for an `"rnn_tanh"` encoder's, for which torch has no kernel. An output layer that is tied to
+            the embeddings becomes a matrix of its own.
+
+    Returns:
+        [`RnnAttnForConditionalGeneration`]: the same model, in evaluation mode and without gradients.
+
+    Raises:
+        ValueError: if the model is not in float32, or not on the CPU.
+    """
+    if model.dtype != torch.float32 or model.device.type != "cpu":
+        raise ValueError(
+            f"int8 quantisation needs a float32 model on the CPU, got {model.dtype} on {model.device}; call "
+            "`model.float().cpu()` first"
+        )
+    model.eval().requires_grad_(False)
+    encoder, decoder = model.model.encoder, model.model.decoder
+    if model.config.encoder_cell_type != "rnn_tanh":
+        encoder.layers = nn.ModuleList(map(Int8Layer, encoder.layers))
+    decoder.recurrence = Int8Recurrence(model.config, decoder.recurrence).eval()
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear):
+            model.set_submodule(name, Int8Linear(module.weight, module.bias))
+    return model
+
+
+def save_quantized(model: RnnAttnForConditionalGeneration, folder: str | Path):
+    """Writes a quantised model: configuration, generation settings, and `int8.safetensors`.
+
+    Raises:
+        ValueError: if the model is not quantised.
+    """
+    if not isinstance(model.lm_head, Int8Linear):
+        raise ValueError("the model is not quantised; call `quantize(model)` first, or `model.save_pretrained`")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    save_model(model, str(Path(folder) / WEIGHTS_NAME))
+
+
+def load_quantized(folder: str | Path) -> RnnAttnForConditionalGeneration:
+    """Returns the model that [`save_quantized`] wrote."""
+    model = quantize(RnnAttnForConditionalGeneration(RnnAttnConfig.from_pretrained(folder)))
+    load_model(model, str(Path(folder) / WEIGHTS_NAME))
+    for module in model.modules():
+        if isinstance(module, Int8Linear):
+            module.pack()
+    model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model

@@ -1,0 +1,178 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Exported graphs against the model they came from: their values, and greedy search in numpy against `generate`."""
+
+import itertools
+import os
+
+import numpy as np
+import pytest
+import torch
+from test_modeling_rnn_attn import CELLS, SCORES, SOURCES, SPANS, TARGETS, make_model, mask_of, pad
+
+from hf_rnn_attn import cli
+from hf_rnn_attn.export import EncoderGraph, OnnxGreedyDecoder, StepGraph, export_graphs
+from hf_rnn_attn.model import modeling_rnn_attn
+from hf_rnn_attn.model.recurrence_rnn_attn import CELLS as CELL_TYPES
+from hf_rnn_attn.tokenization import train_tokenizer
+
+
+pytest.importorskip("transformers.exporters", reason="this version of transformers has no exporters")
+
+LENGTH = torch.export.Dim.DYNAMIC
+CHOICES = [
+    {"encoder_cell_type": cell, "decoder_cell_type": cell, "attention_score": score, "attention_span": span}
+    | {"input_feeding": feeding}
+    for cell, score, span, feeding in itertools.product(CELLS, SCORES, SPANS, [True, False])
+    if score != "none" or span == "global"
+]
+OTHER_OPTIONS = [
+    {"bridge": "zero", "decoder_layers": 2},
+    {"bridge": "copy", "encoder_layers": 2, "decoder_layers": 3, "encoder_residual": True, "decoder_residual": True},
+    {"encoder_bidirectional": False, "reverse_source": True},
+    {"encoder_cell_type": "gru", "decoder_layers": 2, "attention_scaling": True},
+]
+
+
+def random_batch(batch, length):
+    """Word ids and a mask with padding on both sides and inside; every row has a word, but one if there are many."""
+    ids, mask = torch.randint(3, 12, (batch, length)), (torch.rand(batch, length) > 0.3).long()
+    mask[torch.arange(batch), torch.randint(length, (batch,))] = 1
+    if batch > 2:
+        mask[-1] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def largest_difference(actual, expected):
+    assert actual.keys() == expected.keys()
+    return max(np.abs(np.asarray(actual[name], float) - np.asarray(expected[name], float)).max() for name in expected)
+
+
+def check_graphs(model, run_encoder, run_step):
+    """Two steps of the graphs, from batches of several sizes and lengths, against the modules they came from."""
+    encoder, step = EncoderGraph(model), StepGraph(model)
+    for batch, length in [(1, 1), (1, 6), (2, 3), (5, 9)]:
+        source = random_batch(batch, length)
+        with torch.no_grad():
+            expected = encoder(**source)
+            assert largest_difference(run_encoder(source), expected) < 1e-5
+            for _ in range(2):
+                inputs = {"decoder_input_ids": torch.randint(3, 12, (batch, 1)), **expected}
+                outputs = step(**inputs)
+                assert largest_difference(run_step(inputs), outputs) < 1e-5
+                expected = expected | {name.removeprefix("next_"): outputs[name] for name in outputs if "_" in name}
+
+
+@pytest.fixture(scope="module")
+def exported_folder(tmp_path_factory):
+    """A checkpoint and what the command makes of it."""
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    folder = tmp_path_factory.mktemp("export")
+    torch.manual_seed(0)
+    model = make_model(decoder_layers=2).float()
+    model.save_pretrained(folder / "checkpoint")
+    train_tokenizer(["a b"], ["b a"], kind="word", vocab_size=12).save_pretrained(folder / "checkpoint")
+    assert cli.main(["export", str(folder / "checkpoint"), str(folder / "onnx")]) == 0
+    return model, folder / "onnx"
+
+
+def run_session(session, tensors):
+    names = [output.name for output in session.get_outputs()]
+    feeds = {argument.name: np.asarray(tensors[argument.name]) for argument in session.get_inputs()}
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def test_onnx_graphs_equal_the_model(exported_folder):
+    model, folder = exported_folder
+    decoder = OnnxGreedyDecoder(folder)
+    check_graphs(
+        model, lambda inputs: run_session(decoder.encoder, inputs), lambda inputs: run_session(decoder.step, inputs)
+    )
+    names = [argument.name for argument in decoder.step.get_inputs()]
+    assert sorted(names) == sorted(
+        ["decoder_input_ids", "hidden_0", "cell_0", "hidden_1", "cell_1", "attentional", "memory", "source_mask"]
+    )
+
+
+def test_greedy_search_in_numpy_equals_generate(exported_folder):
+    model, folder = exported_folder
+    decoder = OnnxGreedyDecoder(folder)
+    lengths = set()
+    for batch, length in [(1, 4), (7, 3), (16, 9)]:
+        source = random_batch(batch, length)
+        expected = model.generate(**source, max_length=12)
+        actual = decoder(source["input_ids"].numpy(), source["attention_mask"].numpy(), max_length=12)
+        assert actual.tolist() == expected.tolist()
+        lengths |= set((expected != 0).sum(-1).tolist())
+    assert len(lengths) > 2  # sentences that end at different words
+
+
+def test_the_exported_folder_holds_a_tokenizer_and_its_settings(exported_folder):
+    names = set(os.listdir(exported_folder[1]))
+    assert {"encoder.onnx", "step.onnx", "config.json", "generation_config.json", "tokenizer_config.json"} <= names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_the_scan_of_a_layer_equals_the_packed_layer(cell, bidirectional):
+    layer = CELL_TYPES[cell].layer(5, 4, batch_first=True, bidirectional=bidirectional).double()
+    inputs, lengths = torch.randn(3, 6, 5, dtype=torch.double), torch.tensor([6, 1, 4])
+    packed, packed_state = modeling_rnn_attn.PaddedLayer()(CELL_TYPES[cell], layer, inputs, lengths)
+    scanned, scanned_state = modeling_rnn_attn._scan_layer(CELL_TYPES[cell], layer, inputs, lengths)
+    keep_mask = torch.arange(6) < lengths.unsqueeze(-1)
+    torch.testing.assert_close(scanned * keep_mask.unsqueeze(-1), packed)
+    torch.testing.assert_close(scanned_state, packed_state)
+    _, unmasked_state = modeling_rnn_attn._scan_layer(CELL_TYPES[cell], layer, inputs, None)
+    assert not torch.allclose(unmasked_state, packed_state)
+
+
+def test_a_model_in_training_mode_is_refused():
+    with pytest.raises(ValueError, match="training mode; call `model.eval"):
+        export_graphs(make_model().train())
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(ValueError, match="'onnx' or 'torch', got 'tflite'"):
+        export_graphs(make_model(), "tflite")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", CHOICES + OTHER_OPTIONS, ids=str)
+def test_every_architecture_exports(options, tmp_path):
+    """To ONNX; the programs of `torch.export` on the way are what the ONNX graphs are made from."""
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    model = make_model(**options).float()
+    runners = export_graphs(model).runners
+    check_graphs(
+        model,
+        lambda inputs: run_session(runners["encoder"].session, inputs),
+        lambda inputs: run_session(runners["step"].session, inputs),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", OTHER_OPTIONS + [{"attention_score": "concat", "input_feeding": False}], ids=str)
+def test_torch_programs_survive_saving_and_equal_the_model(options, tmp_path):
+    from transformers.exporters import ExportedModel
+
+    model = make_model(**options).float()
+    export_graphs(model, "torch").save_pretrained(tmp_path)
+    runners = ExportedModel.from_pretrained(tmp_path).runners
+    check_graphs(model, lambda inputs: runners["encoder"](**inputs), lambda inputs: runners["step"](**inputs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"input_feeding": False, "attention_span": "local-m"}], ids=str)
+def test_the_teacher_forced_model_exports_for_any_target_length(options):
+    model = make_model(decoder_layers=2, **options).float()
+    inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "decoder_input_ids": pad(TARGETS, 0)}
+    shapes = {name: {0: LENGTH, 1: LENGTH} for name in inputs}
+    flags = {"use_cache": False, "output_attentions": True}
+    with torch.no_grad():
+        program = torch.export.export(model, (), inputs | flags, dynamic_shapes=shapes | dict.fromkeys(flags)).module()
+        for batch, length, target_length in [(1, 1, 1), (2, 5, 3), (4, 3, 9)]:
+            inputs = random_batch(batch, length) | {"decoder_input_ids": torch.randint(3, 12, (batch, target_length))}
+            actual, expected = program(**inputs, **flags), model(**inputs, **flags)
+            torch.testing.assert_close(actual.logits, expected.logits)
+            torch.testing.assert_close(actual.cross_attentions[0], expected.cross_attentions[0])
