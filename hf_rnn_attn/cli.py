@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | demo`.
+"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | import | demo`.
 
 This file reads arguments and prints results; the work is done by the rest of the package. Everything slow to import is
 imported by the command that needs it, so that `--help` answers at once.
@@ -45,7 +45,15 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `command` of its result is the function to call with that result."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description="RNN encoder-decoders with attention for transformers.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add_command in (_add_train, _add_evaluate, _add_translate, _add_attention, _add_average, _add_demo):
+    for add_command in (
+        _add_train,
+        _add_evaluate,
+        _add_translate,
+        _add_attention,
+        _add_average,
+        _add_import,
+        _add_demo,
+    ):
         add_command(commands)
     return parser
 
@@ -205,6 +213,35 @@ def _average(arguments):
     for path in paths:
         print(path)
     print(f"mean written to {arguments.output}")
+
+
+def _add_import(commands):
+    parser = commands.add_parser("import", help="turn an RNN checkpoint of another toolkit into a checkpoint of ours")
+    toolkits = parser.add_subparsers(required=True, metavar="toolkit")
+    for name, what in (
+        ("opennmt", "checkpoint of OpenNMT-py 3 (.pt)"),
+        ("joeynmt", "model folder of JoeyNMT 2, or one checkpoint in it (.ckpt)"),
+    ):
+        toolkit = toolkits.add_parser(name, help=what)
+        toolkit.add_argument("checkpoint", help=what)
+        toolkit.add_argument("output", help="folder to write")
+        toolkit.add_argument(
+            "--detokenize",
+            metavar="KIND",
+            help="join subwords in translations: subword-nmt (wa@@ ter), sentencepiece (▁wa ter) or joiner (wa ￭ter)",
+        )
+        toolkit.set_defaults(command=_import, toolkit=name)
+
+
+def _import(arguments):
+    from .importers.joeynmt import load_joeynmt
+    from .importers.opennmt import load_opennmt
+
+    load = {"opennmt": load_opennmt, "joeynmt": load_joeynmt}[arguments.toolkit]
+    model, tokenizer = load(arguments.checkpoint, detokenize=arguments.detokenize)
+    model.save_pretrained(arguments.output)
+    tokenizer.save_pretrained(arguments.output)
+    print(f"model and tokenizer written to {arguments.output}")
 
 
 def _add_demo(commands):
