@@ -49,7 +49,8 @@ def train(folder: Path, options: dict):
     shared = {"share_vocab": True} if options.get("share_vocab") else {}
     call(build_vocab, folder / "vocab.yaml", recipe | shared | {"n_sample": -1, "num_threads": 1})
     call(run_training, folder / "train.yaml", recipe | training | options)
-    (folder / "model_step_30.pt").rename(folder / "model.pt")
+    for path in folder.glob("model_step_30.*"):
+        path.rename(folder / f"model{path.suffix}")
 
 
 def call(main, path: Path, settings: dict):

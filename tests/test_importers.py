@@ -7,6 +7,8 @@ import argparse
 import json
 import os
 import random
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -469,6 +471,16 @@ def test_joeynmt_refuses_what_it_cannot_import_and_names_it(tmp_path, side, opti
         load_joeynmt(tmp_path)
 
 
+def test_the_configuration_of_joeynmt_1_is_refused(tmp_path):
+    joeynmt_model(tmp_path)
+    path = tmp_path / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["data"] = {"src": "de", "trg": "en", "level": "bpe"}
+    path.write_text(yaml.safe_dump(settings))
+    with pytest.raises(ValueError, match="where data.src is a section; got 'de'"):
+        load_joeynmt(tmp_path)
+
+
 class Malicious:
     """A pickle of this writes a file when it is loaded."""
 
@@ -492,6 +504,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 def test_files_that_are_something_else(tmp_path):
     torch.save({"weights": torch.ones(1)}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="no checkpoint of OpenNMT-py 3: expected opt and vocab"):
+        load_opennmt(tmp_path / "model.pt")
+    torch.save(torch.ones(1), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="expected a dictionary, got Tensor"):
         load_opennmt(tmp_path / "model.pt")
     (tmp_path / "text.pt").write_text("text")
     with pytest.raises(ValueError, match="is no checkpoint: expected a zip archive"):
@@ -561,6 +576,23 @@ def test_a_mistake_on_the_command_line(tmp_path, monkeypatch, capsys, arguments,
     assert cli.main(["import", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_blocks_of_the_documentation_run(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[1] / "docs" / "importers.md").read_text("utf-8")
+    blocks = re.findall(r"^```(python|sh)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    write_opennmt(tmp_path)
+    (tmp_path / "joey").mkdir()
+    joeynmt_model(tmp_path / "joey", testing={"max_output_length": 5})
+    (tmp_path / "source.txt").write_text("ein hund\nein kat@@ ze\n")
+    monkeypatch.chdir(tmp_path)
+    for language, block in blocks:
+        if language == "python":
+            exec(block, {})
+        else:
+            assert all(cli.main(shlex.split(line)[1:]) == 0 for line in block.splitlines())
+    assert [language for language, _ in blocks] == ["sh", "sh", "python"]
+    assert capsys.readouterr().out.count("\n") == 6  # two confirmations, two translations of two lines
 
 
 def ask_toolkit(toolkit, folder, options):

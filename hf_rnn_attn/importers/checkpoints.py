@@ -43,12 +43,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"{path} is no checkpoint: expected a zip archive as torch.save writes it.")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} cannot be read without running code that it brings along, which an import never does. Expected a "
             "checkpoint as OpenNMT-py 3 or JoeyNMT 2 writes it."
         ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} is no checkpoint: expected a dictionary, got {type(checkpoint).__name__}.")
+    return checkpoint
 
 
 def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, tuple]):

@@ -83,17 +83,23 @@ def load_joeynmt(
     folder = path.parent if path.is_file() else path
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     options = settings["model"]
-    _check_architecture(options)
+    _check_architecture(settings)
     vocabularies = [_read_vocabulary(folder / name) for name in ("src_vocab.txt", "trg_vocab.txt")]
     special_tokens, unnamed = _special_tokens(settings["data"])
     tokenizer = _tokenizer(settings["data"], vocabularies, special_tokens, unnamed, detokenize)
     config = _config(options, vocabularies, tokenizer)
-    weights = _tensors(path)
+    tensors = _tensors(path)
+    weights = _weights(tensors, config, options)
     generation = _generation(settings.get("testing", {}), tokenizer, unnamed)
-    return build_model(config, _weights(weights, config, options), weights, generation), tokenizer
+    return build_model(config, weights, left_over=tensors, generation=generation), tokenizer
 
 
-def _check_architecture(options):
+def _check_architecture(settings):
+    if not isinstance(settings["data"]["src"], dict):
+        raise ValueError(
+            f"Expected the configuration of JoeyNMT 2, where data.src is a section; got {settings['data']['src']!r}."
+        )
+    options = settings["model"]
     flat = {f"{side}.{name}": value for side in ("encoder", "decoder") for name, value in options[side].items()}
     # an encoder is recurrent and a decoder a transformer where the configuration is silent
     check_options("JoeyNMT", {"decoder.type": "transformer"} | flat, OPTIONS)
@@ -246,7 +252,11 @@ def _generation(testing: dict[str, Any], tokenizer: RnnAttnTokenizer, unnamed: l
     beams, length = testing.get("beam_size", 1), testing.get("max_output_length", -1)
     return {
         "num_beams": beams,
-        **({"length_penalty": max(0.0, float(testing.get("beam_alpha", -1)))} if beams > 1 else {}),
+        **(
+            {"length_penalty": max(0.0, float(testing.get("beam_alpha", testing.get("alpha", -1))))}
+            if beams > 1
+            else {}
+        ),
         "suppress_tokens": [tokenizer.target_tokenizer.convert_tokens_to_ids(token) for token in never],
         "min_new_tokens": 1,
         # the decoder's start counts too

@@ -93,8 +93,9 @@ def load_opennmt(
     _check_architecture(options)
     tokenizer = _tokenizer(vocabularies, detokenize)
     config = _config(options, vocabularies, tokenizer)
-    weights = _tensors(path, checkpoint)
-    return build_model(config, _weights(weights, config), weights, GENERATION), tokenizer
+    tensors = _tensors(path, checkpoint)
+    weights = _weights(tensors, config)
+    return build_model(config, weights, left_over=tensors, generation=GENERATION), tokenizer
 
 
 def _check_architecture(options):
