@@ -49,8 +49,9 @@ def train(folder: Path, options: dict):
     shared = {"share_vocab": True} if options.get("share_vocab") else {}
     call(build_vocab, folder / "vocab.yaml", recipe | shared | {"n_sample": -1, "num_threads": 1})
     call(run_training, folder / "train.yaml", recipe | training | options)
-    for path in folder.glob("model_step_30.*"):
-        path.rename(folder / f"model{path.suffix}")
+    (folder / "model_step_30.pt").rename(folder / "model.pt")
+    for path in folder.glob("*.safetensors"):
+        path.rename(folder / "model.00.safetensors")  # the only name that the toolkit reads
 
 
 def call(main, path: Path, settings: dict):

@@ -60,7 +60,9 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         cli.main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    assert all(f"    {name}" in text for name in ["train", "evaluate", "translate", "attention", "average", "demo"])
+    assert all(
+        f"    {name}" in text for name in ["train", "evaluate", "translate", "attention", "average", "import", "demo"]
+    )
     with pytest.raises(SystemExit) as stopped:
         cli.main([])
     assert stopped.value.code == 2

@@ -326,12 +326,15 @@ def test_joeynmt_ties(tmp_path):
     assert model.lm_head.weight is model.model.decoder.embed_tokens.weight
 
 
-def test_opennmt_weights_beside_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("name", ["model.safetensors", "model.00.safetensors"])
+def test_opennmt_weights_beside_the_checkpoint(tmp_path, name):
     checkpoint = opennmt_checkpoint()
     generator = {f"generator.{name}": tensor for name, tensor in checkpoint.pop("generator").items()}
-    save_file(checkpoint["model"] | generator, tmp_path / "model.safetensors")
     weights = checkpoint.pop("model")
     torch.save(checkpoint, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="holds no weights, and no .*model.safetensors lies beside it"):
+        load_opennmt(tmp_path / "model.pt")
+    save_file(weights | generator, tmp_path / name)
     model, _ = load_opennmt(tmp_path / "model.pt")
     torch.testing.assert_close(model.model.encoder.layers[0].weight_ih_l0, weights["encoder.rnn.weight_ih_l0"])
 

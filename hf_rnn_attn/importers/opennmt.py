@@ -117,9 +117,14 @@ def _tokenizer(vocabularies, detokenize):
 
 
 def _tensors(path, checkpoint: dict[str, Any]) -> Weights:
-    if "model" not in checkpoint:
-        return load_file(Path(path).with_suffix(".safetensors"))
-    return checkpoint["model"] | {f"generator.{name}": tensor for name, tensor in checkpoint["generator"].items()}
+    if "model" in checkpoint:
+        return checkpoint["model"] | {f"generator.{name}": tensor for name, tensor in checkpoint["generator"].items()}
+    base = Path(path).with_suffix("")
+    # the toolkit writes the one and reads the other
+    files = [*base.parent.glob(f"{base.name}.safetensors"), *base.parent.glob(f"{base.name}.*.safetensors")]
+    if not files:
+        raise ValueError(f"{path} holds no weights, and no {base}.safetensors lies beside it. Put it there.")
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
 def _config(options, vocabularies, tokenizer) -> RnnAttnConfig:
