@@ -69,8 +69,7 @@ class RnnAttnConfig(PreTrainedConfig):
         location_size (`int`, *optional*, defaults to 100):
             Number of source positions that `attention_score="location"` has weights for; later words get none.
         attention_bias (`bool`, *optional*, defaults to `False`):
-            Whether W_a of the concat score (Bahdanau et al. 2015 in most implementations), and W_c of the attentional
-            state, have biases.
+            Whether W_c of the attentional state, and W_a of the concat score, have biases.
         attentional_size (`int`, *optional*):
             Width of the attentional state. Defaults to `decoder_hidden_size`.
         attentional_activation (`str`, *optional*, defaults to `"tanh"`):
