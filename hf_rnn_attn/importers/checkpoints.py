@@ -73,14 +73,14 @@ def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, t
 
 
 def take(weights: Weights, name: str) -> torch.Tensor:
-    """Takes a tensor out of `weights`, in float32.
+    """Takes a tensor out of `weights`.
 
     Raises:
         ValueError: if there is none of that name.
     """
     if name not in weights:
         raise ValueError(f"The checkpoint's options ask for the tensor {name}, but it holds none of that name.")
-    return weights.pop(name).float()
+    return weights.pop(name)
 
 
 def take_stack(weights: Weights, source: str, target: str, layers: int, suffixes: tuple[str, ...]) -> Weights:
@@ -101,7 +101,7 @@ def direction_suffixes(config: RnnAttnConfig) -> tuple[str, ...]:
 def build_model(
     config: RnnAttnConfig, weights: Weights, left_over: Weights, generation: dict[str, Any]
 ) -> RnnAttnForConditionalGeneration:
-    """Returns a model with these weights and generation defaults.
+    """Returns a model in float32 with these weights and generation defaults.
 
     Raises:
         ValueError: if a tensor was left over, or if one does not have the shape that the options ask for.
