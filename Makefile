@@ -3,13 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+# what a supported version of transformers must do: generate, translate, save and load, train
+LOWEST_TESTS := $(addprefix tests/test_, generation.py beam_search_rnn_attn.py cache_rnn_attn.py modeling_rnn_attn.py \
+	pipeline_rnn_attn.py standalone.py training.py)
+
+.PHONY: demo test test-lowest lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-rnn-attn demo --output runs/demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# the same packages, but for the few that lie in a folder of their own and come first
+test-lowest: $(VENV)/lowest/.installed
+	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(LOWEST_TESTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -20,5 +28,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+$(VENV)/lowest/.installed: $(VENV)/.installed requirements-lowest.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/lowest --requirement requirements-lowest.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .cache build dist *.egg-info

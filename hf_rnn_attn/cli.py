@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `hf-rnn-attn train | evaluate | translate | attention | average | publish | export | demo`.
+"""The command line, `hf-rnn-attn`: train, evaluate, translate, attention, average, publish, export, import, demo.
 
 This file reads arguments and prints results; the work is done by the rest of the package. Everything slow to import is
 imported by the command that needs it, so that `--help` answers at once.
@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_average,
         _add_publish,
         _add_export,
+        _add_import,
         _add_demo,
     ):
         add_command(commands)
@@ -293,6 +294,35 @@ def _export(arguments):
     export_graphs(model, arguments.format).save_pretrained(arguments.output)
     AutoTokenizer.from_pretrained(arguments.model).save_pretrained(arguments.output)
     print(f"encoder and decoder step written to {arguments.output}")
+
+
+def _add_import(commands):
+    parser = commands.add_parser("import", help="turn an RNN checkpoint of another toolkit into a checkpoint of ours")
+    toolkits = parser.add_subparsers(required=True, metavar="toolkit")
+    for name, what in (
+        ("opennmt", "checkpoint of OpenNMT-py 3 (.pt)"),
+        ("joeynmt", "model folder of JoeyNMT 2, or one checkpoint in it (.ckpt)"),
+    ):
+        toolkit = toolkits.add_parser(name, help=what)
+        toolkit.add_argument("checkpoint", help=what)
+        toolkit.add_argument("output", help="folder to write")
+        toolkit.add_argument(
+            "--detokenize",
+            metavar="KIND",
+            help="join subwords in translations: subword-nmt (wa@@ ter), sentencepiece (▁wa ter) or joiner (wa ￭ter)",
+        )
+        toolkit.set_defaults(command=_import, toolkit=name)
+
+
+def _import(arguments):
+    from .importers.joeynmt import load_joeynmt
+    from .importers.opennmt import load_opennmt
+
+    load = {"opennmt": load_opennmt, "joeynmt": load_joeynmt}[arguments.toolkit]
+    model, tokenizer = load(arguments.checkpoint, detokenize=arguments.detokenize)
+    model.save_pretrained(arguments.output)
+    tokenizer.save_pretrained(arguments.output)
+    print(f"model and tokenizer written to {arguments.output}")
 
 
 def _add_demo(commands):

@@ -71,15 +71,18 @@ def bridge(model, finals):
     parts = 2 if config.decoder_cell_type == "lstm" else 1
     zeros = torch.zeros(config.decoder_hidden_size, dtype=finals[0].dtype)
     states = []
+    squash = {"tanh": torch.tanh, "relu": lambda x: x * (x > 0), "none": lambda x: x}[config.bridge_activation]
     for layer in range(config.decoder_layers):
         source = finals[max(0, config.encoder_layers - config.decoder_layers + layer)]
+        if config.bridge_source != "matched":
+            source = torch.cat(finals) if config.bridge_source == "all" else finals[-1]
         if config.bridge == "zero":
             states.append((zeros,) * parts)
         elif config.bridge == "copy":
             states.append(tuple(source[part] if part < len(source) else zeros for part in range(parts)))
         else:
             projection = module.projections[layer]
-            flat = torch.tanh(projection.weight @ torch.cat(list(source)) + projection.bias)
+            flat = squash(projection.weight @ torch.cat(list(source)) + projection.bias)
             states.append(tuple(flat.split(config.decoder_hidden_size)))
     return states
 
@@ -95,7 +98,8 @@ def attend(config, attention, h_t, memory, t):
             score, terms = (attention.query_projection.weight @ h_t) @ h_s, len(h_s)
         elif config.attention_score == "concat":
             w_a = torch.cat([attention.query_projection.weight, attention.memory_projection.weight], dim=1)
-            score = attention.score_vector.weight[0] @ torch.tanh(w_a @ torch.cat([h_t, h_s]))
+            b_a = attention.memory_projection.bias if config.attention_bias else 0
+            score = attention.score_vector.weight[0] @ torch.tanh(w_a @ torch.cat([h_t, h_s]) + b_a)
             terms = attention.score_vector.weight.shape[1]
         elif s < config.location_size:
             score, terms = attention.location_projection.weight[s] @ h_t, len(h_t)
@@ -149,6 +153,7 @@ def logits(model, words, decoder_words):
             context, weights = attend(config, recurrence.attention, x, memory, t)
             combined = torch.cat([context, x])
             all_weights.append(weights)
-        attentional = torch.tanh(recurrence.combine.weight @ combined)
-        all_logits.append(model.lm_head.weight @ attentional)
+        attentional = recurrence.combine.weight @ combined + (recurrence.combine.bias if config.attention_bias else 0)
+        attentional = torch.tanh(attentional) if config.attentional_activation == "tanh" else attentional
+        all_logits.append(model.lm_head.weight @ attentional + (model.lm_head.bias if config.output_bias else 0))
     return torch.stack(all_logits), torch.stack(all_weights) if all_weights else None

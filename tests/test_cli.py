@@ -65,7 +65,7 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         cli.main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    commands = ["train", "evaluate", "translate", "attention", "average", "publish", "demo"]
+    commands = ["train", "evaluate", "translate", "attention", "average", "publish", "export", "import", "demo"]
     assert all(f"    {name}" in text for name in commands)
     with pytest.raises(SystemExit) as stopped:
         cli.main([])

@@ -34,7 +34,11 @@ def make_model(**options):
         "attention_window": 2,
         "initializer_range": 0.8,
     }
-    return RnnAttnForConditionalGeneration(RnnAttnConfig(**(settings | options))).double().eval()
+    model = RnnAttnForConditionalGeneration(RnnAttnConfig(**(settings | options))).double().eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):  # zero at first, when nobody would miss it
+            torch.nn.init.uniform_(parameter, -0.8, 0.8)
+    return model
 
 
 def pad(rows, value, left=False):
@@ -113,6 +117,15 @@ def test_values_and_gradients_equal_the_reference(cell, score, span, input_feedi
             "tie_word_embeddings": True,
         },
         {"decoder_vocab_size": 15},
+        {"bridge_source": "last", "encoder_layers": 2, "decoder_layers": 3, "bridge_activation": "none"},
+        {"bridge_source": "all", "encoder_layers": 3, "decoder_layers": 2, "bridge_activation": "relu"},
+        {"bridge_source": "all", "encoder_layers": 2, "encoder_cell_type": "gru", "decoder_layers": 1},
+        {"attention_bias": True},
+        {"attention_bias": True, "attention_score": "concat", "input_feeding": False},
+        {"attention_bias": True, "attention_score": "concat", "attentional_activation": "none"},
+        {"attentional_activation": "none", "attention_score": "none"},
+        {"output_bias": True},
+        {"output_bias": True, "attentional_size": 6, "tie_word_embeddings": True},
     ],
     ids=str,
 )

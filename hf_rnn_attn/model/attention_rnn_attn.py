@@ -33,9 +33,9 @@ class LuongAttention(nn.Module):
         if self.score == "general":
             self.query_projection = nn.Linear(hidden_size, memory_size, bias=False)
         elif self.score == "concat":
-            # W_a of [h_t ; h_s] in two halves, so that the half of the memory is computed once a sentence
+            # W_a of [h_t ; h_s] in two halves, so that what the memory and the bias add is computed once a sentence
             self.query_projection = nn.Linear(hidden_size, hidden_size, bias=False)
-            self.memory_projection = nn.Linear(memory_size, hidden_size, bias=False)
+            self.memory_projection = nn.Linear(memory_size, hidden_size, bias=config.attention_bias)
             self.score_vector = nn.Linear(hidden_size, 1, bias=False)
         elif self.score == "location":
             self.location_projection = nn.Linear(hidden_size, config.location_size, bias=False)

@@ -52,6 +52,11 @@ class RnnAttnConfig(PreTrainedConfig):
             How the encoder's final state becomes the decoder's first: `"copy"` (equal sizes), `"dense"` (a learned
             layer for each decoder layer; any sizes) or `"zero"` (not at all: attention is the only link). With
             unequal depths the topmost layers are matched, and spare decoder layers take the first encoder layer.
+        bridge_source (`str`, *optional*, defaults to `"matched"`):
+            Which encoder layers a decoder layer of the dense bridge sees: `"matched"` (the one that is as far below the
+            top), `"last"` (the topmost) or `"all"`.
+        bridge_activation (`str`, *optional*, defaults to `"tanh"`):
+            What follows the dense bridge: `"tanh"`, `"relu"` or `"none"`.
         attention_score (`str`, *optional*, defaults to `"general"`):
             `"dot"`, `"general"`, `"concat"`, `"location"` (Luong et al. 2015, §3.1), or `"none"` for the plain
             encoder-decoder of Sutskever et al. 2014.
@@ -63,8 +68,15 @@ class RnnAttnConfig(PreTrainedConfig):
             D of the local spans: source positions from p_t - D to p_t + D are attended to.
         location_size (`int`, *optional*, defaults to 100):
             Number of source positions that `attention_score="location"` has weights for; later words get none.
+        attention_bias (`bool`, *optional*, defaults to `False`):
+            Whether W_c of the attentional state, and W_a of the concat score, have biases.
         attentional_size (`int`, *optional*):
             Width of the attentional state. Defaults to `decoder_hidden_size`.
+        attentional_activation (`str`, *optional*, defaults to `"tanh"`):
+            What makes the attentional state of W_c [c_t ; h_t]: `"tanh"` (eq. 5), or `"none"` for the linear layer
+            alone.
+        output_bias (`bool`, *optional*, defaults to `False`):
+            Whether the output layer W_s has a bias, one number for each target type.
         input_feeding (`bool`, *optional*, defaults to `True`):
             Whether the last attentional state is part of the decoder's input (Luong et al. 2015, §3.3).
         variational_dropout (`bool`, *optional*, defaults to `False`):
@@ -126,12 +138,17 @@ class RnnAttnConfig(PreTrainedConfig):
     decoder_dropout: float | int = 0.2
     decoder_residual: bool = False
     bridge: Literal["copy", "dense", "zero"] = "dense"
+    bridge_source: Literal["matched", "last", "all"] = "matched"
+    bridge_activation: Literal["tanh", "relu", "none"] = "tanh"
     attention_score: Literal["dot", "general", "concat", "location", "none"] = "general"
     attention_scaling: bool = False
     attention_span: Literal["global", "local-m", "local-p"] = "global"
     attention_window: int = 10
     location_size: int = 100
+    attention_bias: bool = False
     attentional_size: int | None = None
+    attentional_activation: Literal["tanh", "none"] = "tanh"
+    output_bias: bool = False
     input_feeding: bool = True
     variational_dropout: bool = False
     word_dropout: float | int = 0.0
@@ -195,7 +212,19 @@ class RnnAttnConfig(PreTrainedConfig):
                 "`bridge='dense'` or choose a score."
             )
 
+        if self.attention_score == "none" and self.attention_bias:
+            raise ValueError(
+                "`attention_bias=True` needs attention, but `attention_score` is 'none'. Choose a score or set "
+                "`attention_bias=False`."
+            )
+
     def _check_bridge(self):
+        for name, default in (("bridge_source", "matched"), ("bridge_activation", "tanh")):
+            if self.bridge != "dense" and getattr(self, name) != default:
+                raise ValueError(
+                    f"`{name}='{getattr(self, name)}'` belongs to the dense bridge, but `bridge` is '{self.bridge}'. "
+                    f"Set `bridge='dense'`, or leave `{name}` at '{default}'."
+                )
         if self.bridge == "copy" and self.memory_size != self.decoder_hidden_size:
             raise ValueError(
                 f"`bridge='copy'` needs encoder and decoder states of one width, got {self.memory_size} (encoder, all "

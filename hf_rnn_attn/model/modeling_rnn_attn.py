@@ -32,6 +32,7 @@ from .cache_rnn_attn import RnnAttnCache
 from .configuration_rnn_attn import RnnAttnConfig
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .recurrence_rnn_attn import (
+    ACTIVATIONS,
     CELLS,
     AttentionalRecurrence,
     Cell,
@@ -111,7 +112,8 @@ class RnnAttnBridge(nn.Module):
     """Hands the encoder's thought vector to the decoder, for any pair of sizes, depths and cell types.
 
     Decoder layer d takes its state from the encoder layer that is as far below the top; where the decoder is deeper,
-    its lowest layers take the first encoder layer's.
+    its lowest layers take the first encoder layer's. A dense bridge can also show every decoder layer the topmost
+    encoder layer, or all of them.
     """
 
     def __init__(self, config: RnnAttnConfig):
@@ -119,10 +121,11 @@ class RnnAttnBridge(nn.Module):
         self.kind = config.bridge
         self.hidden_size = config.decoder_hidden_size
         self.parts = CELLS[config.decoder_cell_type].state_count
-        spare = config.encoder_layers - config.decoder_layers
-        self.sources = [max(0, spare + layer) for layer in range(config.decoder_layers)]
+        self.sources = _bridge_sources(config)
         if self.kind == "dense":
-            input_size = CELLS[config.encoder_cell_type].state_count * config.memory_size
+            self.activate = ACTIVATIONS[config.bridge_activation]
+            state_size = CELLS[config.encoder_cell_type].state_count * config.memory_size
+            input_size = state_size * (self.sources[0].stop - self.sources[0].start)
             self.projections = nn.ModuleList(nn.Linear(input_size, self.parts * self.hidden_size) for _ in self.sources)
 
     def forward(self, final_state: torch.Tensor | None, memory: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], ...]:
@@ -143,10 +146,10 @@ class RnnAttnBridge(nn.Module):
                 f"`bridge='{self.kind}'` needs the encoder's `final_state`, but `encoder_outputs` holds none. Pass "
                 "what `model.get_encoder()(...)` returned, unchanged."
             )
-        states = [final_state[:, source] for source in self.sources]
+        states = [final_state[:, source].flatten(1, 2) for source in self.sources]  # (B, layers * parts, M)
         if self.kind == "copy":
             return tuple(self._copy(state) for state in states)
-        states = (torch.tanh(layer(state.flatten(1))) for layer, state in zip(self.projections, states, strict=True))
+        states = (self.activate(layer(state.flatten(1))) for layer, state in zip(self.projections, states, strict=True))
         return tuple(state.chunk(self.parts, -1) for state in states)
 
     def _copy(self, state):
@@ -544,7 +547,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     def __init__(self, config: RnnAttnConfig):
         super().__init__(config)
         self.model = RnnAttnModel(config)
-        self.lm_head = nn.Linear(config.attentional_size, config.decoder_vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.attentional_size, config.decoder_vocab_size, bias=config.output_bias)
         side = "encoder" if config.share_encoder_decoder_embeddings else "decoder"
         tied = {"lm_head.weight": f"model.{side}.embed_tokens.weight"} if config.tie_word_embeddings else {}
         self._tied_weights_keys = tied
@@ -768,6 +771,17 @@ def _keep_mask(attention_mask, like):
     if attention_mask is None:
         return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
     return attention_mask.bool()
+
+
+def _bridge_sources(config):
+    """Returns for each decoder layer the encoder layers that it starts from."""
+    depth = config.encoder_layers
+    if config.bridge_source == "all":
+        return [slice(0, depth)] * config.decoder_layers
+    if config.bridge_source == "last":
+        return [slice(depth - 1, depth)] * config.decoder_layers
+    matched = (max(0, depth - config.decoder_layers + layer) for layer in range(config.decoder_layers))
+    return [slice(layer, layer + 1) for layer in matched]
 
 
 def _scan_layer(cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):

@@ -145,6 +145,14 @@ CELLS = {
 }
 
 
+def linear(inputs):
+    """No activation at all."""
+    return inputs
+
+
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "none": linear}
+
+
 def _scan(step, state, sequences, reverse=False):
     """Runs `step` along the first dimension of `sequences`, in a form that an exporter can follow for any length."""
     # not yet a public name of torch; nothing but an export comes here
@@ -247,7 +255,8 @@ class AttentionalRecurrence(nn.Module):
         self.dropout = SequenceDropout(config.decoder_dropout, config.variational_dropout)
         self.attention = None if config.attention_score == "none" else LuongAttention(config)
         context_size = 0 if self.attention is None else config.memory_size
-        self.combine = nn.Linear(context_size + hidden_size, attentional_size, bias=False)
+        self.combine = nn.Linear(context_size + hidden_size, attentional_size, bias=config.attention_bias)
+        self.activate = ACTIVATIONS[config.attentional_activation]
 
     def start(self, layers: tuple[tuple[torch.Tensor, ...], ...], memory: SourceMemory) -> DecoderState:
         """Returns the state before the first word, from the layer states that the bridge hands over."""
@@ -371,10 +380,10 @@ class AttentionalRecurrence(nn.Module):
 
     def _attend(self, hidden, keys, memory, positions):
         if self.attention is None:
-            return torch.tanh(self.combine(hidden)), None
+            return self.activate(self.combine(hidden)), None
         keys = memory.states if keys is None else keys
         context, weights = self.attention(hidden, memory.states, keys, memory.keep_mask, positions)
-        return torch.tanh(self.combine(torch.cat([context, hidden], -1))), weights
+        return self.activate(self.combine(torch.cat([context, hidden], -1))), weights
 
 
 def _advance(old: DecoderState, new: DecoderState, keep: torch.Tensor) -> DecoderState:
