@@ -7,7 +7,11 @@ import itertools
 import pytest
 import torch
 from test_modeling_rnn_attn import SOURCES, make_model, mask_of, pad
+from transformers import LogitsProcessor, StoppingCriteria
 from transformers.cache_utils import Cache
+from transformers.generation.streamers import BaseStreamer
+
+from hf_rnn_attn import train_tokenizer
 
 
 def translate(model, sources=SOURCES, left=False, **options):
@@ -226,3 +230,136 @@ def test_assisted_decoding_takes_fewer_steps():
 def test_assisted_decoding_is_refused_and_not_wrong():
     with pytest.raises(ValueError, match="stateful"):
         translate(make_model(), [SOURCES[0]], prompt_lookup_num_tokens=2)
+
+
+MODES = {
+    "greedy": {},
+    "sample": {"do_sample": True},
+    "beam": {"num_beams": 3, "num_return_sequences": 2},
+    "beam-sample": {"num_beams": 3, "num_return_sequences": 2, "do_sample": True},
+}
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+def test_everything_that_was_asked_for_is_returned(mode, use_cache):
+    model = make_model(encoder_layers=2, decoder_layers=2)
+    asked = {f"output_{name}": True for name in ("scores", "logits", "attentions", "hidden_states")}
+    options = {"min_new_tokens": 5, "max_new_tokens": 5, "return_dict_in_generate": True, "use_cache": use_cache}
+    found = translate(model, **MODES[mode], **options, **asked)
+    returned = MODES[mode].get("num_return_sequences", 1) * len(SOURCES)
+    rows = MODES[mode].get("num_beams", 1) * len(SOURCES)
+    assert found.sequences.shape == (returned, 6)
+    assert (
+        [tuple(step.shape) for step in found.scores] == [tuple(step.shape) for step in found.logits] == [(rows, 12)] * 5
+    )
+    lengths = [1] * 5 if use_cache else range(1, 6)
+    assert [tuple(step[0].shape) for step in found.cross_attentions] == [(rows, 1, length, 7) for length in lengths]
+    assert all(step == () for step in found.decoder_attentions)
+    shapes = [[tuple(layer.shape) for layer in step] for step in found.decoder_hidden_states]
+    assert shapes == [[(rows, length, width) for width in (6, 8, 8)] for length in lengths]
+    assert [tuple(layer.shape) for layer in found.encoder_hidden_states] == [(2, 7, width) for width in (5, 8, 8)]
+    assert found.encoder_attentions is None
+    assert (found.past_key_values is not None) == use_cache
+    if "num_beams" in MODES[mode]:
+        assert found.sequences_scores.shape == (returned,) and found.beam_indices.shape == (returned, 5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["greedy", "beam"])
+def test_transition_scores_are_those_of_the_forward_pass(mode):
+    model = make_model()
+    options = {"max_new_tokens": 6, "return_dict_in_generate": True, "output_scores": True}
+    found = translate(model, **MODES[mode], **options)
+    beam_indices = getattr(found, "beam_indices", None)
+    scores = model.compute_transition_scores(
+        found.sequences, found.scores, beam_indices, normalize_logits=mode == "greedy"
+    )
+    for row, sequence in enumerate(found.sequences):
+        words = words_of(sequence[1:])
+        expected = sequence_log_probability(model, SOURCES[row * len(SOURCES) // len(found.sequences)], words)
+        assert float(scores[row, : len(words)].sum()) == pytest.approx(expected, abs=1e-5)
+
+
+class Listener(BaseStreamer):
+    def __init__(self):
+        self.heard, self.ended = [], False
+
+    def put(self, value):
+        self.heard.extend(value.flatten().tolist())
+
+    def end(self):
+        self.ended = True
+
+
+def test_a_streamer_hears_the_words_as_they_come():
+    listener = Listener()
+    sequence = translate(make_model(), [SOURCES[0]], max_new_tokens=6, streamer=listener)
+    assert listener.heard == sequence[0].tolist() and listener.ended
+    with pytest.raises(ValueError, match="streamer"):
+        translate(make_model(), [SOURCES[0]], num_beams=2, streamer=Listener())
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_length_limits_and_forced_words(beams):
+    model = make_model()
+    plain = translate(model, num_beams=beams, min_new_tokens=7, max_new_tokens=9)
+    assert 8 <= plain.shape[1] <= 10 and all(len(words_of(row[1:])) >= 7 for row in plain)
+    forced = translate(model, num_beams=beams, forced_bos_token_id=7, forced_eos_token_id=9, min_length=6, max_length=6)
+    assert (forced[:, 1] == 7).all() and (forced[:, 5] == 9).all()
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_forbidden_words_do_not_come(beams):
+    model = make_model()
+    options = {"num_beams": beams, "min_new_tokens": 10, "max_new_tokens": 10}
+    plain = translate(model, **options)
+    word = int(plain[0, 3])
+    assert word not in translate(model, bad_words_ids=[[word]], **options)[:, 1:]
+    assert word not in translate(model, suppress_tokens=[word], **options)[:, 1:]
+    pairs = [tuple(pair) for pair in translate(model, no_repeat_ngram_size=2, **options)[0].unfold(0, 2, 1).tolist()]
+    assert len(set(pairs)) == len(pairs)
+    repeated = [tuple(pair) for pair in plain[0].unfold(0, 2, 1).tolist()]
+    assert len(set(repeated)) < len(repeated)
+
+
+class OnlySeven(LogitsProcessor):
+    def __call__(self, input_ids, scores):
+        return torch.full_like(scores, -torch.inf).index_fill(1, torch.tensor([7]), 0.0)
+
+
+class ThreeWords(StoppingCriteria):
+    def __call__(self, input_ids, scores, **kwargs):
+        return torch.full((len(input_ids),), input_ids.shape[1] >= 4)
+
+
+def test_custom_processors_and_stopping_criteria():
+    sequences = translate(
+        make_model(), logits_processor=[OnlySeven()], stopping_criteria=[ThreeWords()], max_new_tokens=9
+    )
+    assert sequences.tolist() == [[1, 7, 7, 7]] * 2
+
+
+def test_a_stop_string_ends_a_translation():
+    # the library wants a tokenizer that can spell any word; one of whole words cannot
+    tokenizer = train_tokenizer(["ab cd ef gh"] * 9, ["ab cd ef gh"] * 9, kind="bpe", vocab_size=280)
+    model = make_model(vocab_size=len(tokenizer))
+    options = {"min_new_tokens": 8, "max_new_tokens": 8, "bad_words_ids": [[index] for index in range(4)]}
+    plain = translate(model, [[4, 5, 2]], **options)
+    text = tokenizer.decode(plain[0, 3:4])
+    stopped = translate(model, [[4, 5, 2]], **options, stop_strings=[text], tokenizer=tokenizer)
+    assert text and stopped.tolist() == plain[:, : stopped.shape[1]].tolist() and stopped.shape[1] <= 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5},
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"num_beams": 4, "force_words_ids": [[5]]},
+    ],
+    ids=["group beams", "contrastive", "constrained"],
+)
+def test_modes_that_live_on_the_hub_say_so(options):
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        translate(make_model(), **options)
