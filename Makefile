@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # what a supported version of transformers must do: generate, translate, save and load, train
 LOWEST_TESTS := $(addprefix tests/test_, generation.py beam_search_rnn_attn.py cache_rnn_attn.py modeling_rnn_attn.py \
 	pipeline_rnn_attn.py standalone.py training.py)
+# a trainer as old as that cannot load the state of an optimizer in several processes on a CPU
+NOT_LOWEST := tests/test_training.py::test_two_processes_share_the_batches_and_resume
 
 .PHONY: demo test test-lowest lint clean
 
@@ -17,7 +19,7 @@ test: $(VENV)/.installed
 
 # the same packages, but for the few that lie in a folder of their own and come first
 test-lowest: $(VENV)/lowest/.installed
-	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(LOWEST_TESTS)
+	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(LOWEST_TESTS) --deselect $(NOT_LOWEST)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
