@@ -363,3 +363,10 @@ def test_a_stop_string_ends_a_translation():
 def test_modes_that_live_on_the_hub_say_so(options):
     with pytest.raises(ValueError, match="trust_remote_code=True"):
         translate(make_model(), **options)
+
+
+@pytest.mark.parametrize("cache_implementation", ["static", "offloaded"])
+def test_cache_implementations_have_no_effect(cache_implementation):
+    model = make_model()
+    found = translate(model, max_new_tokens=5, cache_implementation=cache_implementation)
+    assert torch.equal(found, translate(model, max_new_tokens=5))

@@ -100,7 +100,6 @@ def test_registration_can_be_repeated():
     assert pipelines.check_task("translation_de_to_en")[0] == "translation"
 
 
-@pytest.mark.slow
 def test_the_wheel_carries_templates_and_type_marker(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True
