@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, `hf-rnn-attn`: train, evaluate, translate, attention, average, publish, export, import, demo.
+"""The command line, `hf-rnn-attn`: train, evaluate, translate, attention, align, average, publish, export, import, demo.
 
 This file reads arguments and prints results; the work is done by the rest of the package. Everything slow to import is
 imported by the command that needs it, so that `--help` answers at once.
@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_translate,
         _add_attention,
+        _add_align,
         _add_average,
         _add_publish,
         _add_export,
@@ -200,6 +201,37 @@ def _attention(arguments):
         plot_attention(*picture, title=title).savefig(arguments.output)
     print(record["translation_text"])
     print(arguments.output)
+
+
+def _add_align(commands):
+    parser = commands.add_parser("align", help="align the words of sentences and their translations")
+    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("source", help="text file, one sentence a line")
+    parser.add_argument("target", help="text file with their translations")
+    parser.add_argument("--gold", help="file of links made by hand, i-j sure and ipj possible: print the error rate")
+    parser.add_argument("--batch-size", type=int, default=32, help="pairs at a time (default: %(default)s)")
+    parser.add_argument("-o", "--output", help="file to write, links i-j of a pair a line; default: standard output")
+    parser.set_defaults(command=_align)
+
+
+def _align(arguments):
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    import hf_rnn_attn
+
+    from .alignment import AlignmentErrorRate, align, format_links
+
+    hf_rnn_attn.register()
+    sources, targets = _read_lines(arguments.source), _read_lines(arguments.target)
+    model = AutoModelForSeq2SeqLM.from_pretrained(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    lines = [format_links(links) for links in align(model, tokenizer, sources, targets, arguments.batch_size)]
+    with contextlib.ExitStack() as stack:
+        output = _open_text(arguments.output, "w", sys.stdout, stack)
+        output.writelines(line + "\n" for line in lines)
+    if arguments.gold:
+        scores = AlignmentErrorRate().compute(predictions=lines, references=_read_lines(arguments.gold))
+        print(json.dumps(scores), file=sys.stderr)
 
 
 def _add_average(commands):
@@ -383,6 +415,11 @@ def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
     lines = iter(lines)
     while chunk := list(itertools.islice(lines, size)):
         yield chunk
+
+
+def _read_lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8", newline="\n") as file:
+        return [line.rstrip("\r\n") for line in file]
 
 
 def _open_text(path: str | None, mode: str, standard, stack: contextlib.ExitStack):

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,7 +66,18 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         cli.main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    commands = ["train", "evaluate", "translate", "attention", "average", "publish", "export", "import", "demo"]
+    commands = [
+        "train",
+        "evaluate",
+        "translate",
+        "attention",
+        "align",
+        "average",
+        "publish",
+        "export",
+        "import",
+        "demo",
+    ]
     assert all(f"    {name}" in text for name in commands)
     with pytest.raises(SystemExit) as stopped:
         cli.main([])
@@ -219,3 +231,18 @@ def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
     assert (len(lines), lines[1], lines[2]) == (4, "", tokenizer.decode(ids[0], skip_special_tokens=True))
     assert cli.main(["attention", str(tmp_path / "model"), "ein hund", "-o", str(tmp_path / "a.html")]) == 0
     assert "▁hund" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_a_saved_model_aligns_words(tmp_path, capsys):
+    tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="word")
+    config = RnnAttnConfig(vocab_size=len(tokenizer), encoder_hidden_size=4, decoder_hidden_size=8)
+    RnnAttnForConditionalGeneration(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    files = [str(tmp_path / name) for name in ("source.txt", "target.txt")]
+    for path, text in zip(files, ("hund\nhund\n", "a dog\ndog\n"), strict=True):
+        Path(path).write_text(text)
+    (tmp_path / "gold.txt").write_text("0-0 0p1\n0-0\n")
+    arguments = ["align", str(tmp_path), *files, "--gold", str(tmp_path / "gold.txt")]
+    assert cli.main([*arguments, "-o", str(tmp_path / "links.txt")]) == 0
+    assert (tmp_path / "links.txt").read_text() == "0-0 0-1\n0-0\n"
+    assert json.loads(capsys.readouterr().err.splitlines()[-1]) == {"score": 0.0, "precision": 100.0, "recall": 100.0}

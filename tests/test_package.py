@@ -34,6 +34,7 @@ ORDER = [
     "importers.joeynmt",
     "data",
     "evaluation",
+    "alignment",
     "visualization",
     "recipe",
     "training",

@@ -1,0 +1,168 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Word alignments out of attention: which word of a sentence each word of its translation looked at.
+
+Holds the forced decoding of sentence pairs, the way from subwords to words, the Pharaoh format and the alignment error
+rate. A word is what stands between white space. Links are pairs (i, j) of a source and a target word, from 0.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .evaluation import TextMetric
+
+
+Links = set[tuple[int, int]]
+
+
+def word_attention(
+    attention: np.ndarray, source_spans: Sequence[tuple[int, int]], source: str, target_spans, target: str
+) -> np.ndarray:
+    """Attention between words, from attention between tokens.
+
+    A source word gets the sum of what its tokens got, a target word the mean of what its tokens gave (Garg et al. 2019,
+    section 5). Tokens that stand for nothing in the text, such as the end of the sentence, are left out.
+
+    Args:
+        attention (`np.ndarray` of shape `(T, S)`): row t generated target token t.
+        source_spans, target_spans (`Sequence[tuple[int, int]]`): where each token begins and ends in its text.
+        source, target (`str`): the texts.
+
+    Returns:
+        `np.ndarray` of shape `(target words, source words)`.
+    """
+    source_share = _tokens_of_words(source_spans, source)
+    target_share = _tokens_of_words(target_spans, target)
+    target_share /= np.maximum(target_share.sum(1, keepdims=True), 1)
+    return target_share @ attention @ source_share.T
+
+
+def _tokens_of_words(spans, text: str) -> np.ndarray:
+    """A matrix (words, tokens) that is 1 where a token has a character of the word."""
+    # a number for each character: the word that it belongs to, or -1 between words
+    words, count = [], 0
+    for index, character in enumerate(text):
+        count += not character.isspace() and (index == 0 or text[index - 1].isspace())
+        words.append(-1 if character.isspace() else count - 1)
+    shares = np.zeros((count, len(spans)))
+    for token, (start, end) in enumerate(spans):
+        for word in set(words[start:end]) - {-1}:
+            shares[word, token] = 1
+    return shares
+
+
+def links_of(attention: np.ndarray) -> Links:
+    """The source word that each target word looked at most, from attention between words (target, source)."""
+    if attention.shape[1] == 0:
+        return set()
+    return {(int(source), target) for target, source in enumerate(attention.argmax(1))}
+
+
+def format_links(links: Links) -> str:
+    """The Pharaoh format: `i-j` for each link, in order."""
+    return " ".join(f"{source}-{target}" for source, target in sorted(links))
+
+
+def parse_links(line: str) -> tuple[Links, Links]:
+    """The sure and the possible links of a line: `i-j` is sure, `ipj` possible; what is sure is possible too.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    sure, possible = set(), set()
+    for word in line.split():
+        mark = "p" if "p" in word else "-"
+        ends = word.split(mark)
+        if len(ends) != 2 or not all(end.isdecimal() for end in ends):
+            raise ValueError(f"expected links such as 0-1 or 0p1, got {word!r} in {line!r}")
+        link = (int(ends[0]), int(ends[1]))
+        possible.add(link)
+        if mark == "-":
+            sure.add(link)
+    return sure, possible
+
+
+class AlignmentErrorRate(TextMetric):
+    """
+    AER (Och & Ney 2003), in percent, lower is better: 1 - (|A and S| + |A and P|) / (|A| + |S|) over all sentences.
+
+    Gives `score`, `precision` (|A and P| / |A|) and `recall` (|A and S| / |S|), all from 0 to 100.
+
+    Example:
+
+    ```python
+    >>> AlignmentErrorRate().compute(predictions=["0-0 1-2"], references=["0-0 1p2 2-1"])["score"]
+    25.0
+    ```
+    """
+
+    description = "Alignment error rate against sure and possible links in the Pharaoh format."
+    citation = "Och & Ney (2003), A Systematic Comparison of Various Statistical Alignment Models"
+
+    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict:
+        found = in_sure = in_possible = total_sure = 0
+        for prediction, (reference,) in zip(predictions, references, strict=True):
+            links, (sure, possible) = parse_links(prediction)[0], parse_links(reference)
+            found, total_sure = found + len(links), total_sure + len(sure)
+            in_sure, in_possible = in_sure + len(links & sure), in_possible + len(links & possible)
+        if not found or not total_sure:
+            raise ValueError("expected at least one predicted and one sure link, got none")
+        return {
+            "score": 100 * (1 - (in_sure + in_possible) / (found + total_sure)),
+            "precision": 100 * in_possible / found,
+            "recall": 100 * in_sure / total_sure,
+        }
+
+
+def align(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    batch_size: int = 32,
+) -> Iterator[Links]:
+    """Aligns sentences with their translations by forced decoding: the model reads both, and attention is kept.
+
+    Args:
+        model (`PreTrainedModel`): any encoder-decoder that returns cross attentions; those of the last layer are used,
+            their heads averaged.
+        tokenizer (`PreTrainedTokenizerBase`): its tokenizer, a fast one.
+        sources, targets (`Sequence[str]`): the pairs, in the same order.
+        batch_size (`int`, *optional*, defaults to 32): pairs at a time.
+
+    Yields:
+        `set[tuple[int, int]]`: the links of each pair.
+
+    Raises:
+        ValueError: for different numbers of sources and targets, or a model without attention.
+    """
+    if len(sources) != len(targets):
+        raise ValueError(f"expected as many targets as sources, got {len(targets)} and {len(sources)}")
+    for start in range(0, len(sources), batch_size):
+        batch = slice(start, start + batch_size)
+        yield from _align_batch(model, tokenizer, sources[batch], targets[batch])
+
+
+@torch.no_grad()
+def _align_batch(model, tokenizer, sources, targets):
+    source_tokenizer = getattr(tokenizer, "source_tokenizer", tokenizer)
+    target_tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
+    options = {"padding": True, "return_offsets_mapping": True, "return_tensors": "pt", "padding_side": "right"}
+    source, target = source_tokenizer(list(sources), **options), target_tokenizer(list(targets), **options)
+    labels = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)
+    outputs = model(
+        input_ids=source["input_ids"].to(model.device),
+        attention_mask=source["attention_mask"].to(model.device),
+        labels=labels.to(model.device),
+        output_attentions=True,
+    )
+    if not outputs.cross_attentions:
+        raise ValueError("alignment needs a model that returns cross attentions, and this one returned none")
+    attention = outputs.cross_attentions[-1].mean(1).cpu().numpy()
+    for row, texts in enumerate(zip(sources, targets, strict=True)):
+        spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
+        words = word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
+        yield links_of(words)
