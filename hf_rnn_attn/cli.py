@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, `hf-rnn-attn`: train, evaluate, translate, attention, align, average, publish, export, import, demo.
+"""The command line, `hf-rnn-attn`, one subcommand for each verb: train, evaluate, translate and so on.
 
 This file reads arguments and prints results; the work is done by the rest of the package. Everything slow to import is
 imported by the command that needs it, so that `--help` answers at once.
