@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# a file's tests stay together, for they share models and servers
+PARALLEL := --numprocesses auto --dist loadfile
+
 # what a supported version of transformers must do: generate, translate, save and load, train
 LOWEST_TESTS := $(addprefix tests/test_, generation.py beam_search_rnn_attn.py cache_rnn_attn.py modeling_rnn_attn.py \
 	pipeline_rnn_attn.py standalone.py training.py)
@@ -15,11 +18,11 @@ demo: $(VENV)/.installed
 	$(BIN)/hf-rnn-attn demo --output runs/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # the same packages, but for the few that lie in a folder of their own and come first
 test-lowest: $(VENV)/lowest/.installed
-	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(LOWEST_TESTS) --deselect $(NOT_LOWEST)
+	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(PARALLEL) $(LOWEST_TESTS) --deselect $(NOT_LOWEST)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

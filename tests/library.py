@@ -51,7 +51,7 @@ def _fetch() -> Path:
     if not folder.is_dir():
         archive = CACHE / f"{root}.tar.gz"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-        command += ["--no-build-isolation", "--dest", str(CACHE), f"transformers=={transformers.__version__}"]
+        command += ["--dest", str(CACHE), f"transformers=={transformers.__version__}"]
         outcome = subprocess.run(command, capture_output=True, text=True)
         if not archive.is_file():
             raise FileNotFoundError(f"expected {archive.name} from the package index; pip said: {outcome.stderr}")
