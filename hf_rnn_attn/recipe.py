@@ -32,6 +32,7 @@ from transformers import GenerationConfig, Seq2SeqTrainingArguments
 
 from .data import encode_pairs, read_pairs
 from .evaluation import METRICS
+from .model.beam_search_rnn_attn import PENALTIES
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .tokenization import train_tokenizer
 
@@ -314,7 +315,8 @@ def _build_training(raw: dict[str, Any], path: Path) -> TrainingSection:
 
 
 def _check_generation(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    _check_keys(raw, [name for name in vars(GenerationConfig()) if not name.startswith("_")], path, "generation")
+    names = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
+    _check_keys(raw, [*names, *PENALTIES], path, "generation")
     try:
         GenerationConfig(**raw).validate(strict=True)
     except ValueError as error:

@@ -41,7 +41,7 @@ training:
   tokens_per_batch: 2000
   freeze: ["model.encoder.*"]
   scheduled_sampling: {schedule: linear, k: 1.0, c: 1e-4}
-generation: {num_beams: 5}
+generation: {num_beams: 5, coverage_penalty: 0.2}
 evaluation: {metrics: {sacrebleu: {lowercase: true}, chrf: }, by_length: [10]}
 """)
     )
@@ -56,7 +56,7 @@ evaluation: {metrics: {sacrebleu: {lowercase: true}, chrf: }, by_length: [10]}
     assert (recipe.training.tokens_per_batch, recipe.training.freeze) == (2000, ["model.encoder.*"])
     assert recipe.training.scheduled_sampling.c == 0.0001
     assert recipe.evaluation.metrics == {"sacrebleu": {"lowercase": True}, "chrf": {}}
-    assert json.loads(json.dumps(recipe.to_dict()))["generation"] == {"num_beams": 5}
+    assert json.loads(json.dumps(recipe.to_dict()))["generation"] == {"num_beams": 5, "coverage_penalty": 0.2}
 
 
 @pytest.mark.parametrize(

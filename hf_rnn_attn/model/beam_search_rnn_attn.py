@@ -11,6 +11,10 @@ import torch
 from transformers import GenerationMixin
 
 
+# parameters of `generate` that the library does not know
+PENALTIES = ("gnmt_length_penalty", "coverage_penalty")
+
+
 class PenalisedBeamSearch:
     r"""
     A model as the library's beam search sees it, but for the score of a finished hypothesis Y (Wu et al. 2016, eq. 14):

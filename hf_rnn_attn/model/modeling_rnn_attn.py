@@ -27,7 +27,7 @@ from transformers.utils import can_return_tuple, logging
 
 # Two names are unused here: from a local folder, transformers before 5.10 copies only what a file imports itself
 from .attention_rnn_attn import LuongAttention  # noqa: F401
-from .beam_search_rnn_attn import PenalisedBeamSearch
+from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch
 from .cache_rnn_attn import RnnAttnCache
 from .configuration_rnn_attn import RnnAttnConfig
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
@@ -554,7 +554,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         # the library's loss for this class name shifts the labels a second time
         self.loss_type = "ForMaskedLM"
         self.generation_config.max_length = 256
-        self.generation_config.gnmt_length_penalty = self.generation_config.coverage_penalty = None
+        for name in PENALTIES:
+            setattr(self.generation_config, name, None)
         # without this mark, parameters that the library does not know are read from the checkpoint too
         self.generation_config._from_model_config = False
         self.post_init()
@@ -721,8 +722,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
 
     def _beam_search(self, input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs):
         # absent where the checkpoint's generation_config was replaced by one without them
-        alpha = getattr(generation_config, "gnmt_length_penalty", None)
-        beta = getattr(generation_config, "coverage_penalty", None) or 0.0
+        alpha, beta = (getattr(generation_config, name, None) for name in PENALTIES)
+        beta = beta or 0.0
         self._check_penalties(alpha, beta, generation_config)
         search = PenalisedBeamSearch(self, alpha, beta, generation_config.length_penalty)
         return search.run(input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs)
