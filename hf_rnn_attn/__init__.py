@@ -31,19 +31,18 @@ def __getattr__(name: str):
 
 
 def register():
-    """Registers configuration, models, tokenizer and translation task. A second call changes nothing."""
+    """Registers configuration, models and tokenizer; the translation task comes with the configuration's file. A second
+    call changes nothing."""
     from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
     from .model.configuration_rnn_attn import RnnAttnConfig
     from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
-    from .model.pipeline_rnn_attn import register_translation_pipeline
     from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
     AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
     AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
     AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)
     AutoTokenizer.register(RnnAttnConfig, RnnAttnTokenizer, exist_ok=True)
-    register_translation_pipeline()
 
 
 # `hf-rnn-attn --help` answers without waiting for torch; the commands that need the models call `register` themselves

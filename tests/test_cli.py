@@ -229,6 +229,8 @@ def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
     lines = (tmp_path / "target.txt").read_text().split("\n")
     ids = model.eval().generate(**tokenizer("hund", return_tensors="pt"), num_beams=2)
     assert (len(lines), lines[1], lines[2]) == (4, "", tokenizer.decode(ids[0], skip_special_tokens=True))
+    arguments = cli.build_parser().parse_args(["translate", str(tmp_path / "model"), "--beams", "2"])
+    assert cli._load_translator(arguments)._forward_params == {"num_beams": 2}
     assert cli.main(["attention", str(tmp_path / "model"), "ein hund", "-o", str(tmp_path / "a.html")]) == 0
     assert "▁hund" in (tmp_path / "a.html").read_text(encoding="utf-8")
 

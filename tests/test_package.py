@@ -84,7 +84,8 @@ def test_what_is_imported_is_declared():
 
 
 def test_public_names_resolve():
-    assert hf_rnn_attn.__all__
+    models = ["RnnAttnConfig", "RnnAttnForConditionalGeneration", "RnnAttnModel", "RnnAttnTokenizer"]
+    assert hf_rnn_attn.__all__ == [*models, "TranslationPipeline", "train_tokenizer"]
     for name in hf_rnn_attn.__all__:
         assert getattr(hf_rnn_attn, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Transformer'"):
