@@ -14,6 +14,7 @@ import types
 from pathlib import Path
 
 import transformers
+from filelock import FileLock
 
 
 CACHE = Path(__file__).parent.parent / ".cache"
@@ -28,7 +29,10 @@ def import_library_tests(name: str) -> types.ModuleType:
     """
     if PACKAGE not in sys.modules:
         package = _module(PACKAGE)
-        package.__path__ = [str(_fetch())]
+        CACHE.mkdir(exist_ok=True)
+        # several processes may want them at once
+        with FileLock(CACHE / "lock"):
+            package.__path__ = [str(_fetch())]
         # what the source distribution does not ship
         _module(f"{PACKAGE}.exporters")
         _module(f"{PACKAGE}.exporters.test_export", ExportTesterMixin=type("ExportTesterMixin", (), {}))
