@@ -147,6 +147,15 @@ def _train_characters(texts: Iterable[str], vocab_size: int, lowercase: bool, mi
     return tokenizer
 
 
+def end_with(tokenizer: Tokenizer, eos_token: str):
+    """Makes every encoded text end with `eos_token`."""
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {eos_token}",
+        pair=f"$A $B {eos_token}",
+        special_tokens=[(eos_token, tokenizer.token_to_id(eos_token))],
+    )
+
+
 def _train_side(
     texts: Iterable[str], kind: TokenizerKind, vocab_size: int, lowercase: bool, min_frequency: int
 ) -> Tokenizer:
@@ -159,12 +168,7 @@ def _train_side(
     else:
         tokenizer = _train_subwords(texts, kind, vocab_size, lowercase, min_frequency)
     _check_result(tokenizer, kind, vocab_size, reserved)
-    eos_token = SPECIAL_TOKENS["eos_token"]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {eos_token}",
-        pair=f"$A $B {eos_token}",
-        special_tokens=[(eos_token, tokenizer.token_to_id(eos_token))],
-    )
+    end_with(tokenizer, SPECIAL_TOKENS["eos_token"])
     return tokenizer
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from hf_rnn_attn.model.configuration_rnn_attn import RnnAttnConfig
 from hf_rnn_attn.model.modeling_rnn_attn import RnnAttnForConditionalGeneration
@@ -162,15 +162,6 @@ def _decoder(detokenize: str) -> decoders.Decoder:
     # a prefix that no token has: this decoder then puts a space before every token but the first
     spaces = decoders.WordPiece(prefix="\0", cleanup=False)
     return decoders.Sequence([spaces, decoders.Fuse(), decoders.Replace(marks, "")])
-
-
-def end_with(tokenizer: Tokenizer, eos_token: str):
-    """Makes every encoded text end with `eos_token`."""
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"$A {eos_token}",
-        pair=f"$A $B {eos_token}",
-        special_tokens=[(eos_token, tokenizer.token_to_id(eos_token))],
-    )
 
 
 def build_tokenizer(source: Tokenizer, target: Tokenizer, names: dict[str, str]) -> RnnAttnTokenizer:

@@ -23,7 +23,6 @@ from hf_rnn_attn.importers.checkpoints import (
     build_tokenizer,
     check_options,
     direction_suffixes,
-    end_with,
     read_checkpoint,
     special_ids,
     take,
@@ -33,6 +32,7 @@ from hf_rnn_attn.model.configuration_rnn_attn import RnnAttnConfig
 from hf_rnn_attn.model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from hf_rnn_attn.model.recurrence_rnn_attn import CELLS
 from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
+from hf_rnn_attn.tokenization import end_with
 
 
 OPTIONS = {
