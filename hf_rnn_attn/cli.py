@@ -215,16 +215,10 @@ def _add_align(commands):
 
 
 def _align(arguments):
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    import hf_rnn_attn
-
     from .alignment import AlignmentErrorRate, align, format_links
 
-    hf_rnn_attn.register()
     sources, targets = _read_lines(arguments.source), _read_lines(arguments.target)
-    model = AutoModelForSeq2SeqLM.from_pretrained(arguments.model)
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    model, tokenizer = _load_model(arguments.model)
     lines = [format_links(links) for links in align(model, tokenizer, sources, targets, arguments.batch_size)]
     with contextlib.ExitStack() as stack:
         output = _open_text(arguments.output, "w", sys.stdout, stack)
@@ -315,16 +309,11 @@ def _add_export(commands):
 
 
 def _export(arguments):
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    import hf_rnn_attn
-
     from .export import export_graphs
 
-    hf_rnn_attn.register()
-    model = AutoModelForSeq2SeqLM.from_pretrained(arguments.model)
+    model, tokenizer = _load_model(arguments.model)
     export_graphs(model, arguments.format).save_pretrained(arguments.output)
-    AutoTokenizer.from_pretrained(arguments.model).save_pretrained(arguments.output)
+    tokenizer.save_pretrained(arguments.output)
     print(f"encoder and decoder step written to {arguments.output}")
 
 
@@ -373,6 +362,16 @@ def _add_model_options(parser: argparse.ArgumentParser):
     parser.add_argument("model", help="checkpoint folder or Hub id")
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
     parser.add_argument("--batch-size", type=int, default=32, help="sentences at a time (default: %(default)s)")
+
+
+def _load_model(name: str):
+    """Model and tokenizer of a checkpoint folder or Hub id."""
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    import hf_rnn_attn
+
+    hf_rnn_attn.register()
+    return AutoModelForSeq2SeqLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
 
 
 def _load_translator(arguments, **options):
