@@ -81,9 +81,10 @@ def _train(arguments):
     import hf_rnn_attn
 
     from .recipe import load_recipe
-    from .training import train
+    from .training import keep_freed_memory, train
 
     hf_rnn_attn.register()
+    keep_freed_memory()
     overrides = arguments.set + (["training.resume_from_checkpoint=true"] if arguments.resume else [])
     train(load_recipe(arguments.recipe, overrides))
 

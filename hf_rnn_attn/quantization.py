@@ -128,7 +128,7 @@ class Int8Recurrence(AttentionalRecurrence):
     def forward(self, inputs, state, memory, keep_mask=None):
         return self._run_steps(inputs, state, memory, keep_mask)
 
-    def _products(self, word_size):
+    def _layer_products(self, word_size):
         return self.layers[0].words, [(layer.fed, layer.state) for layer in self.layers]
 
 

@@ -95,7 +95,7 @@ def attend(config, attention, h_t, memory, t):
         if config.attention_score == "dot":
             score, terms = h_t @ h_s, len(h_t)
         elif config.attention_score == "general":
-            score, terms = (attention.query_projection.weight @ h_t) @ h_s, len(h_s)
+            score, terms = h_t @ (attention.memory_projection.weight @ h_s), len(h_s)
         elif config.attention_score == "concat":
             w_a = torch.cat([attention.query_projection.weight, attention.memory_projection.weight], dim=1)
             b_a = attention.memory_projection.bias if config.attention_bias else 0

@@ -6,10 +6,34 @@ Pure tensors in and out. Knows nothing of recurrence, caches or vocabularies.
 Shapes: B batch, S source, T target, M memory width, H decoder width.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 from .configuration_rnn_attn import RnnAttnConfig
+from .step_weight_rnn_attn import StepLinear, StepWeight, step_product
+
+
+class AttendedMemory(NamedTuple):
+    """What stays the same for all target words of a batch of sentences; made by [`LuongAttention.attend_to`].
+
+    Attributes:
+        read: from weights (B, T, S) to contexts (B, T, M).
+        match: from what the query is compared by, (B, T, H), to scores (B, T, S); `None` for other scores.
+        keys: the projected memory (B, S, H) of the concat score.
+        project_query: the concat score's share of the query, (B, T, H) to (B, T, H).
+        keep_mask: `True` where there is a word, (B, 1, S).
+        positions: index of each word among its sentence's words, (B, 1, S).
+    """
+
+    read: Callable
+    match: Callable | None
+    keys: torch.Tensor
+    project_query: Callable | None
+    keep_mask: torch.Tensor
+    positions: torch.Tensor
 
 
 class LuongAttention(nn.Module):
@@ -31,10 +55,10 @@ class LuongAttention(nn.Module):
         self.window = config.attention_window
         hidden_size, memory_size = config.decoder_hidden_size, config.memory_size
         if self.score == "general":
-            self.query_projection = nn.Linear(hidden_size, memory_size, bias=False)
+            self.memory_projection = nn.Linear(memory_size, hidden_size, bias=False)
         elif self.score == "concat":
             # W_a of [h_t ; h_s] in two halves, so that what the memory and the bias add is computed once a sentence
-            self.query_projection = nn.Linear(hidden_size, hidden_size, bias=False)
+            self.query_projection = StepLinear(hidden_size, hidden_size, bias=False)
             self.memory_projection = nn.Linear(memory_size, hidden_size, bias=config.attention_bias)
             self.score_vector = nn.Linear(hidden_size, 1, bias=False)
         elif self.score == "location":
@@ -45,38 +69,49 @@ class LuongAttention(nn.Module):
         score_terms = memory_size if self.score == "general" else hidden_size
         self.scale = score_terms**-0.5 if config.attention_scaling else 1.0
 
-    def project_memory(self, memory: torch.Tensor) -> torch.Tensor:
-        """Returns what the scores need of `memory` (B, S, M) and what stays the same for all target words."""
-        return self.memory_projection(memory) if self.score == "concat" else memory
+    @property
+    def has_keys(self) -> bool:
+        """Whether the scores need more of the memory than itself."""
+        return self.score in ("general", "concat")
+
+    def project_memory(self, memory: torch.Tensor) -> torch.Tensor | None:
+        """Returns the keys (B, S, H): the share of `memory` (B, S, M) in the scores, where that is not itself."""
+        return self.memory_projection(memory) if self.has_keys else None
+
+    def attend_to(self, memory: torch.Tensor, keys: torch.Tensor | None, keep_mask: torch.Tensor) -> AttendedMemory:
+        """Prepares what one or more calls look at.
+
+        Args:
+            memory (`torch.Tensor` of shape `(B, S, M)`): encoder states.
+            keys (`torch.Tensor` of shape `(B, S, H)`, *optional*): `project_memory(memory)`.
+            keep_mask (`torch.BoolTensor` of shape `(B, S)`): `True` where there is a word.
+        """
+        match = StepWeight(memory if keys is None else keys) if self.score in ("dot", "general") else None
+        project_query = step_product(self.query_projection) if self.score == "concat" else None
+        positions = (keep_mask.cumsum(-1) - 1).unsqueeze(1)
+        read = StepWeight(memory.transpose(1, 2))
+        return AttendedMemory(read, match, keys, project_query, keep_mask.unsqueeze(1), positions)
 
     def forward(
-        self,
-        query: torch.Tensor,
-        memory: torch.Tensor,
-        keys: torch.Tensor,
-        keep_mask: torch.Tensor,
-        target_positions: torch.Tensor,
+        self, query: torch.Tensor, attended: AttendedMemory, target_positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         r"""
         Args:
             query (`torch.Tensor` of shape `(B, T, H)`): decoder states h_t.
-            memory (`torch.Tensor` of shape `(B, S, M)`): encoder states.
-            keys (`torch.Tensor` of shape `(B, S, M or H)`): `project_memory(memory)`.
-            keep_mask (`torch.BoolTensor` of shape `(B, S)`): `True` where there is a word.
+            attended ([`AttendedMemory`]): what [`attend_to`] returned.
             target_positions (`torch.LongTensor` of shape `(B, T)`): t, from 0; read by `"local-m"` only.
 
         Returns:
             The contexts c_t (B, T, M) and the weights a_t (B, T, S).
         """
-        source_positions = keep_mask.cumsum(-1) - 1  # (B, S)
-        scores = self._scores(query, keys, source_positions) * self.scale  # (B, T, S)
-        keep_mask = keep_mask.unsqueeze(1)  # (B, 1, S)
+        scores = self._scores(query, attended) * self.scale  # (B, T, S)
+        keep_mask = attended.keep_mask
         if self.score == "location":
-            keep_mask = keep_mask & (source_positions < self.location_projection.out_features).unsqueeze(1)
+            keep_mask = keep_mask & (attended.positions < self.location_projection.out_features)
         distance = None
         if self.span != "global":
-            centre = self._centre(query, source_positions, target_positions)  # (B, T, 1)
-            distance = source_positions.unsqueeze(1) - centre  # (B, T, S)
+            centre = self._centre(query, attended.positions, target_positions)  # (B, T, 1)
+            distance = attended.positions - centre  # (B, T, S)
             keep_mask = keep_mask & (distance.abs() <= self.window)
         # finfo.min and not -inf: a row without a single word would turn into NaN
         scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)
@@ -84,23 +119,21 @@ class LuongAttention(nn.Module):
         if self.span == "local-p":
             deviation = self.window / 2
             weights = weights * torch.exp(-distance.square() / (2 * deviation**2))  # eq. 10
-        return weights @ memory, weights
+        return attended.read(weights), weights
 
-    def _scores(self, query, keys, source_positions):
-        if self.score == "dot":
-            return query @ keys.transpose(1, 2)
-        if self.score == "general":
-            return self.query_projection(query) @ keys.transpose(1, 2)
+    def _scores(self, query, attended):
+        if attended.match is not None:
+            return attended.match(query)  # the matrix of the general score is in the keys
         if self.score == "concat":
-            hidden = torch.tanh(self.query_projection(query).unsqueeze(2) + keys.unsqueeze(1))
+            hidden = torch.tanh(attended.project_query(query).unsqueeze(2) + attended.keys.unsqueeze(1))
             return self.score_vector(hidden).squeeze(-1)
         scores = self.location_projection(query)  # (B, T, location_size)
-        index = source_positions.clamp(0, scores.shape[-1] - 1).unsqueeze(1)
+        index = attended.positions.clamp(0, scores.shape[-1] - 1)
         return scores.gather(-1, index.expand(-1, scores.shape[1], -1))
 
     def _centre(self, query, source_positions, target_positions):
         if self.span == "local-m":
             return target_positions.unsqueeze(-1)
-        length = source_positions[:, -1:].unsqueeze(-1) + 1  # (B, 1, 1)
+        length = source_positions[..., -1:] + 1  # (B, 1, 1)
         position = self.position_vector(torch.tanh(self.position_projection(query)))
         return length * torch.sigmoid(position)  # eq. 9

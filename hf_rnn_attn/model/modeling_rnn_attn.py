@@ -25,22 +25,16 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, logging
 
-# Two names are unused here: from a local folder, transformers before 5.10 copies only what a file imports itself
+# Three names are unused here: from a local folder, transformers before 5.10 copies only what a file imports itself
 from .attention_rnn_attn import LuongAttention  # noqa: F401
 from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch
 from .cache_rnn_attn import RnnAttnCache
+from .cells_rnn_attn import CELLS, Cell, run_packed, scan_direction
 from .configuration_rnn_attn import RnnAttnConfig
+from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
-from .recurrence_rnn_attn import (
-    ACTIVATIONS,
-    CELLS,
-    AttentionalRecurrence,
-    Cell,
-    RecurrenceOutput,
-    SequenceDropout,
-    SourceMemory,
-    scan_direction,
-)
+from .recurrence_rnn_attn import ACTIVATIONS, AttentionalRecurrence, RecurrenceOutput, SequenceDropout, SourceMemory
+from .step_weight_rnn_attn import StepWeight  # noqa: F401
 
 
 logger = logging.get_logger(__name__)
@@ -210,12 +204,15 @@ class PaddedLayer(GradientCheckpointingLayer):
         """Returns the outputs (B, S, M) and the final state (B, parts, M)."""
         if torch.compiler.is_exporting():
             return _scan_layer(cell, layer, inputs, lengths)
-        if lengths is None:
+        # for a gradient on the CPU torch's layer forms and adds up the weights' at every step, half of the time
+        by_steps = torch.is_grad_enabled() and inputs.device.type == "cpu" and not torch.compiler.is_compiling()
+        if lengths is None and not by_steps:
             output, state = layer(inputs)
         else:
+            lengths = torch.full(inputs.shape[:1], inputs.shape[1]) if lengths is None else lengths
             packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-            output, state = layer(packed)
-            output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.shape[1])
+            packed, state = run_packed(cell, layer, packed) if by_steps else layer(packed)
+            output, _ = pad_packed_sequence(packed, batch_first=True, total_length=inputs.shape[1])
         parts = state if isinstance(state, tuple) else (state,)
         return output, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], 1)
 
@@ -382,21 +379,18 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         In one call, unless the states in between are wanted: a cache that records takes them one by one, and under
         gradient checkpointing only those between pieces of about the square root of T steps are kept.
         """
-        length = inputs.shape[1]
-        run, size = self.recurrence, length
+        run, pieces = self.recurrence, [(inputs, keep_mask)]
         if self.gradient_checkpointing and self.training:
-            run, size = self._run_checkpointed, math.isqrt(length - 1) + 1
+            run, pieces = self._run_checkpointed, _split(inputs, keep_mask, math.isqrt(inputs.shape[1] - 1) + 1)
         if cache is not None and cache.records_past:
-            size = 1
-        pieces = []
-        for start in range(0, length, size):
-            piece = slice(start, start + size)
-            piece_mask = None if keep_mask is None else keep_mask[:, piece]
-            pieces.append(run(inputs[:, piece], state, memory, piece_mask))
-            state = pieces[-1].state
+            pieces = _split(inputs, keep_mask, 1)
+        outputs = []
+        for piece, piece_mask in pieces:
+            outputs.append(run(piece, state, memory, piece_mask))
+            state = outputs[-1].state
             if cache is not None:
-                cache.write(state, pieces[-1].attentional.shape[1])
-        return pieces[0] if len(pieces) == 1 else RecurrenceOutput.join(pieces)
+                cache.write(state, piece.shape[1])
+        return outputs[0] if len(outputs) == 1 else RecurrenceOutput.join(outputs)
 
     def _run_checkpointed(self, *arguments) -> RecurrenceOutput:
         # reentrant checkpointing follows tensors that are arguments or outputs themselves, not those inside of tuples
@@ -551,8 +545,6 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         side = "encoder" if config.share_encoder_decoder_embeddings else "decoder"
         tied = {"lm_head.weight": f"model.{side}.embed_tokens.weight"} if config.tie_word_embeddings else {}
         self._tied_weights_keys = tied
-        # the library's loss for this class name shifts the labels a second time
-        self.loss_type = "ForMaskedLM"
         self.generation_config.max_length = 256
         for name in PENALTIES:
             setattr(self.generation_config, name, None)
@@ -632,6 +624,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         teacher_forcing_ratio: float | None = None,
+        label_smoothing: float = 0.0,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        skip_logits: bool = False,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         r"""
@@ -642,8 +637,12 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             teacher_forcing_ratio (`float`, *optional*):
                 Probability of each decoder input after the first to be the true word; the others are the model's own
                 predictions (scheduled sampling, Bengio et al. 2015). `None` or 1.0 is plain teacher forcing.
+            label_smoothing (`float`, *optional*, defaults to 0.0):
+                The share of the target that the loss spreads over all words (Szegedy et al. 2016).
             num_items_in_batch (`int`, *optional*):
                 The number of labels to average the loss over, where the batch is a part of a larger one.
+            skip_logits (`bool`, *optional*, defaults to `False`):
+                Whether to compute the loss alone, faster and in less memory; the output then has no `logits`.
 
         Example:
 
@@ -688,10 +687,17 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
-        logits = self.lm_head(outputs.last_hidden_state)
+        # what has taken the place of the plain layer, such as an adapter, has more than weights
+        skip_logits = skip_logits and labels is not None and isinstance(self.lm_head, nn.Linear)
+        logits = None if skip_logits else self.lm_head(outputs.last_hidden_state)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.decoder_vocab_size, **kwargs)
+            if skip_logits:
+                head = self.lm_head
+                loss = output_layer_loss(outputs.last_hidden_state, head.weight, head.bias, labels, label_smoothing)
+            else:
+                loss = logits_loss(logits, labels, label_smoothing)
+            loss = loss / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
@@ -772,6 +778,12 @@ def _keep_mask(attention_mask, like):
     if attention_mask is None:
         return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
     return attention_mask.bool()
+
+
+def _split(inputs, keep_mask, size):
+    """Returns consecutive pieces of `size` steps of the inputs (B, T, E) and their mask (B, T), if there is one."""
+    pieces = inputs.split(size, 1)
+    return list(zip(pieces, [None] * len(pieces) if keep_mask is None else keep_mask.split(size, 1), strict=True))
 
 
 def _bridge_sources(config):

@@ -1,0 +1,98 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A weight that every step of a sequence multiplies by, with one gradient for all of them.
+
+Pure tensors in and out. Knows nothing of cells or attention.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class _StepProduct(torch.autograd.Function):
+    """`inputs @ weight.T + bias`, whose gradients for weight and bias are left to [`_SequenceGradient`]."""
+
+    @staticmethod
+    def forward(ctx, inputs, weight, bias, tape):
+        ctx.save_for_backward(inputs, weight)
+        ctx.tape = tape
+        return F.linear(inputs, weight, bias) if weight.dim() == 2 else inputs @ weight.transpose(-1, -2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        inputs, weight = ctx.saved_tensors
+        if ctx.needs_input_grad[1]:
+            ctx.tape.append((gradient, inputs))
+        return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
+
+
+class _SequenceGradient(torch.autograd.Function):
+    """The weight itself; its gradient, and the bias's, are formed once, over all the steps that wrote to the tape."""
+
+    @staticmethod
+    def forward(ctx, weight, bias, tape):
+        ctx.set_materialize_grads(False)
+        ctx.tape = tape
+        return weight.view_as(weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, _):
+        gradients, inputs = (torch.cat(factors, -2) for factors in zip(*ctx.tape, strict=True))
+        ctx.tape.clear()
+        bias_gradient = gradients.sum(0) if ctx.needs_input_grad[1] else None
+        return gradients.transpose(-1, -2) @ inputs, bias_gradient, None
+
+
+class StepWeight:
+    """A weight that every step of a sequence multiplies by.
+
+    Autograd alone would form the weight's gradient at every step and add the T large matrices up. Here the steps note
+    their factors, and one product makes the gradient when the backward pass leaves the sequence: the same sum, with a
+    fraction of the memory traffic. Lives for one sequence.
+
+    Args:
+        weight (`torch.Tensor` of shape `(out, in)` or `(batch, out, in)`):
+            Called on (rows, in) or (batch, rows, in), it returns (..., rows, out).
+        bias (`torch.Tensor` of shape `(out,)`, *optional*): is added to the product of a two-dimensional weight.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
+        # a compiler sees the whole sequence anyway, and could not follow the tape
+        self.records = torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling()
+        self.tape = []
+        if torch.is_autocast_enabled(weight.device.type):
+            # once a sequence and not once a step, and the factors of a recorded product have one type
+            dtype = torch.get_autocast_dtype(weight.device.type)
+            weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
+        self.weight = _SequenceGradient.apply(weight, bias, self.tape) if self.records else weight
+        self.bias = bias
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = inputs.to(self.weight.dtype)
+        if self.records:
+            return _StepProduct.apply(inputs, self.weight, self.bias, self.tape)
+        if self.weight.dim() == 2:
+            return F.linear(inputs, self.weight, self.bias)
+        return inputs @ self.weight.transpose(-1, -2)
+
+
+class StepLinear(nn.Linear):
+    """`nn.Linear` that hands out its weights when it is called with `None`.
+
+    They are got through a call and not from the attributes, because what wraps a module, such as the offloading of
+    weights, works on calls.
+    """
+
+    def forward(self, inputs: torch.Tensor | None):
+        return (self.weight, self.bias) if inputs is None else super().forward(inputs)
+
+
+def step_product(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns `layer` for the steps of one sequence: a [`StepWeight`] with its weights, or, where something has taken
+    the place of the [`StepLinear`] (an adapter, int8 weights), the layer as it is."""
+    return StepWeight(*layer(None)) if isinstance(layer, StepLinear) else layer
