@@ -99,6 +99,12 @@ def _add_evaluate(commands):
         "--metrics", nargs="+", default=["sacrebleu", "chrf"], metavar="NAME", help="default: sacrebleu chrf"
     )
     parser.add_argument("--lowercase", action="store_true", help="lowercase translations and references")
+    parser.add_argument("--tokenize", metavar="NAME", help="tokenizer of sacrebleu: 13a (default), none, char ...")
+    parser.add_argument(
+        "--group-references",
+        action="store_true",
+        help="score a source that stands in several rows once, against all their targets",
+    )
     parser.add_argument(
         "--by-length",
         nargs="*",
@@ -106,6 +112,7 @@ def _add_evaluate(commands):
         metavar="WORDS",
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
+    _add_replace_unknown(parser)
     parser.add_argument("--source-column", help="name of the source column of a file of pairs")
     parser.add_argument("--target-column", help="name of the target column of a file of pairs")
     parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
@@ -116,19 +123,26 @@ def _evaluate(arguments):
     from .evaluation import load_metric
     from .training import score_texts
 
-    metrics = {name: load_metric(name, lowercase=arguments.lowercase) for name in arguments.metrics}
+    metrics = {name: load_metric(name, **_metric_options(arguments, name)) for name in arguments.metrics}
     pairs = _read_evaluation_pairs(arguments)
-    translations = translate_lines(_load_translator(arguments), pairs["source"], arguments.batch_size)
+    references = pairs["references" if arguments.group_references else "target"]
+    translator = _load_translator(arguments, **_read_replacements(arguments.replace_unknown))
+    translations = translate_lines(translator, pairs["source"], arguments.batch_size)
     edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
-    scores = score_texts(pairs["source"], translations, pairs["target"], metrics, edges)
+    scores = score_texts(pairs["source"], translations, references, metrics, edges)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     print(text)
     if arguments.output:
         Path(arguments.output).write_text(text + "\n", encoding="utf-8")
 
 
+def _metric_options(arguments, name: str) -> dict:
+    tokenize = {"tokenize": arguments.tokenize} if arguments.tokenize and name == "sacrebleu" else {}
+    return {"lowercase": arguments.lowercase, **tokenize}
+
+
 def _read_evaluation_pairs(arguments):
-    from .data import read_pairs
+    from .data import group_references, read_pairs
 
     if len(arguments.data) > 2:
         raise ValueError(
@@ -136,7 +150,8 @@ def _read_evaluation_pairs(arguments):
         )
     aligned = len(arguments.data) == 2
     data = dict(zip(("source", "target"), arguments.data, strict=True)) if aligned else arguments.data[0]
-    return read_pairs(data, source_column=arguments.source_column, target_column=arguments.target_column)
+    pairs = read_pairs(data, source_column=arguments.source_column, target_column=arguments.target_column)
+    return group_references(pairs) if arguments.group_references else pairs
 
 
 def _add_translate(commands):
@@ -144,14 +159,7 @@ def _add_translate(commands):
     _add_model_options(parser)
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
-    parser.add_argument(
-        "--replace-unknown",
-        nargs="?",
-        const=True,
-        metavar="DICTIONARY",
-        help="put the source word that was looked at in the place of an unknown one, or its entry in the dictionary, a "
-        "file of word, tab, translation; for vocabularies of words",
-    )
+    _add_replace_unknown(parser)
     parser.set_defaults(command=_translate)
 
 
@@ -363,6 +371,17 @@ def _add_model_options(parser: argparse.ArgumentParser):
     parser.add_argument("model", help="checkpoint folder or Hub id")
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
     parser.add_argument("--batch-size", type=int, default=32, help="sentences at a time (default: %(default)s)")
+
+
+def _add_replace_unknown(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--replace-unknown",
+        nargs="?",
+        const=True,
+        metavar="DICTIONARY",
+        help="put the source word that was looked at in the place of an unknown one, or its entry in the dictionary, a "
+        "file of word, tab, translation; for vocabularies of words",
+    )
 
 
 def _load_model(name: str):

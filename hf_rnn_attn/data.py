@@ -486,6 +486,27 @@ def _describe_long(place: str, side: str, lengths: dict[str, int], limits: dict[
     )
 
 
+def group_references(pairs: Dataset) -> Dataset:
+    """
+    One row for each source, with all its targets: what a metric with several references wants.
+
+    Args:
+        pairs (`Dataset`):
+            String columns "source" and "target", as [`read_pairs`] gives them.
+
+    Returns:
+        `Dataset`: the sources in the order of their first rows, "target" of that row, and "references", the list of
+        different targets.
+    """
+    targets: dict[str, list[str]] = {}
+    for source, target in zip(pairs["source"], pairs["target"], strict=True):
+        references = targets.setdefault(source, [])
+        if target not in references:
+            references.append(target)
+    rows = [{"source": source, "target": texts[0], "references": texts} for source, texts in targets.items()]
+    return Dataset.from_list(rows)
+
+
 def pair_lengths(dataset: Dataset) -> list[int]:
     """The lengths that [`TokenBatchSampler`] wants: tokens of the longer side of each row of an encoded data set."""
     table = dataset.select_columns(["input_ids", "labels"]).with_format("arrow")[:]

@@ -15,6 +15,9 @@ signatures of what they are handed to; it does not know what they do, and it doe
       num_train_epochs: 3
     generation: {num_beams: 5}     # saved with the checkpoint
     evaluation: {metrics: {sacrebleu: {lowercase: true}}}
+
+A row of a table is one change to a recipe, and is written so: `base: other.yaml` takes everything from a recipe in the
+same folder, and what stands beside it wins, key by key.
 """
 
 import copy
@@ -149,12 +152,15 @@ class EvaluationSection:
         metrics (`dict` from a name to a `dict`):
             Names for `hf_rnn_attn.evaluation.load_metric`, each with its options, such as `{sacrebleu: {lowercase:
             true}}`.
+        group_references (`bool`):
+            A source that stands in several rows is translated and scored once, against all their targets.
         by_length (`list[int]`):
             Where given, the first metric is also computed by the length of the source: the last length of each group of
             sentences but the last group, in words.
     """
 
     metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {"sacrebleu": {}, "chrf": {}})
+    group_references: bool = False
     by_length: list[int] = dataclasses.field(default_factory=list)
 
 
@@ -203,17 +209,39 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             `section.key=value` assignments that win over the file, the value in YAML: `training.learning_rate=1e-3`.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: no valid YAML; a key that nothing reads (the message names the file, the key and the nearest valid
-            one); a required key that is missing; values that contradict each other.
+        FileNotFoundError: the file, or the base that it names, does not exist.
+        ValueError: no valid YAML; a base in another folder; a key that nothing reads (the message names the file, the
+            key and the nearest valid one); a required key that is missing; values that contradict each other.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such recipe; expected a YAML file")
-    raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    raw = _read_yaml(path)
     for override in overrides:
         _apply_override(raw, override)
     return _build_recipe(raw, path)
+
+
+def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The mapping of the file, on top of that of its `base`; `above` are the files that led here."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such recipe; expected a YAML file")
+    raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    above = (*above, path.name)
+    # the paths of both are relative to one folder
+    if not isinstance(base, str) or Path(base).name != base or base in above:
+        raise ValueError(f"{path}: base: expected the name of another recipe in the same folder, got {base!r}")
+    return _merge(_read_yaml(path.with_name(base), above), raw)
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `changes`; mappings on both sides are merged themselves."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
 
 
 def _parse_yaml(text: str, where: str) -> dict[str, Any]:

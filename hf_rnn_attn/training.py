@@ -37,7 +37,7 @@ from transformers import (
     set_seed,
 )
 
-from .data import TokenBatchSampler, encode_pairs, pair_lengths, read_pairs
+from .data import TokenBatchSampler, encode_pairs, group_references, pair_lengths, read_pairs
 from .evaluation import TextMetric, load_metric, score_by_length, trainer_metrics
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
@@ -568,12 +568,15 @@ def _score_splits(
     """Translates validation and test pairs as `generation` says and compares texts with texts."""
     trainer.args.predict_with_generate = True
     trainer.compute_metrics = None
+    grouped = recipe.evaluation.group_references
     scores = {}
     for split, dataset in pairs.items():
         if split != "train":
+            dataset = group_references(dataset) if grouped else dataset
+            references = dataset["references" if grouped else "target"]
             translations = _translate(trainer, tokenizer, dataset)
             scores[split] = score_texts(
-                dataset["source"], translations, dataset["target"], _load_metrics(recipe), recipe.evaluation.by_length
+                dataset["source"], translations, references, _load_metrics(recipe), recipe.evaluation.by_length
             )
     return scores
 
@@ -590,15 +593,15 @@ def _translate(trainer: Seq2SeqTrainer, tokenizer: PreTrainedTokenizerBase, pair
 def score_texts(
     sources: Sequence[str],
     translations: Sequence[str],
-    references: Sequence[str],
+    references: Sequence[str | Sequence[str]],
     metrics: Mapping[str, TextMetric],
     by_length: Sequence[int] = (),
 ) -> dict[str, Any]:
     """The result of each metric by its name; with `by_length`, also the first metric by length of the source.
 
     Args:
-        sources, translations, references (`Sequence[str]`):
-            In the same order.
+        sources, translations, references (`Sequence`):
+            In the same order; a reference is one text or a list of accepted texts.
         metrics (`Mapping[str, TextMetric]`):
             Each under the name that its result gets.
         by_length (`Sequence[int]`, *optional*):

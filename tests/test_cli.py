@@ -187,6 +187,19 @@ def test_evaluate_reads_a_file_of_pairs_and_can_ignore_case(translator, tmp_path
     assert json.loads(capsys.readouterr().out) == {"exact_match": {"score": 100.0}}
 
 
+def test_evaluate_groups_references_and_passes_the_tokenizer_on(translator, tmp_path, capsys):
+    (tmp_path / "pairs.tsv").write_text("a b c d\tA B\na b c d\tA B C D\nx, y z w\tX, Y Z W\n")
+    arguments = ["evaluate", "model", str(tmp_path / "pairs.tsv"), "--metrics", "exact_match", "sacrebleu"]
+    assert cli.main([*arguments, "--group-references", "--tokenize", "none", "--replace-unknown"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["exact_match"]["score"] == 100 and scores["sacrebleu"]["score"] == pytest.approx(100)
+    assert "nrefs:var" in scores["sacrebleu"]["signature"] and "tok:none" in scores["sacrebleu"]["signature"]
+    assert (translator.seen, translator.options) == (["a b c d", "x, y z w"], {"replace_unknown": True})
+    assert cli.main(arguments) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["exact_match"]["score"] == pytest.approx(200 / 3) and "tok:13a" in scores["sacrebleu"]["signature"]
+
+
 def test_attention_draws_a_page_or_a_picture(translator, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is an optional dependency")
     page, picture = tmp_path / "a.html", tmp_path / "a.png"

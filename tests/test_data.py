@@ -18,7 +18,14 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 import hf_rnn_attn.data as data_module
-from hf_rnn_attn.data import DataError, TokenBatchSampler, encode_pairs, pair_lengths, read_pairs
+from hf_rnn_attn.data import (
+    DataError,
+    TokenBatchSampler,
+    encode_pairs,
+    group_references,
+    pair_lengths,
+    read_pairs,
+)
 
 
 PAIRS = [("ein Haus", "a house"), ("zwei Häuser", "two houses")]
@@ -408,6 +415,15 @@ def test_encode_pairs_refuses_wrong_options(tokenizer):
         encode_pairs(pairs, tokenizer, max_target_length=1)
     with pytest.raises(DataError, match="no pair is left of 2: 2 x target too long"):
         encode_pairs(pairs.select([2, 3]), tokenizer, max_target_length=2, on_long="skip")
+
+
+def test_references_of_a_source_are_grouped_wherever_they_stand():
+    pairs = Dataset.from_dict({"source": ["a", "b", "a", "a"], "target": ["x", "y", "z", "x"]})
+    rows = group_references(pairs).to_list()
+    assert rows == [
+        {"source": "a", "target": "x", "references": ["x", "z"]},
+        {"source": "b", "target": "y", "references": ["y"]},
+    ]
 
 
 def test_pair_lengths_follow_the_order_of_the_rows(tokenizer):

@@ -157,8 +157,30 @@ def test_files_are_sought_beside_the_recipe_and_names_stay(write, tmp_path):
     assert load_recipe(path).model == str(tmp_path / "user" / "model")
 
 
+def test_a_recipe_takes_from_its_base_what_it_does_not_say(write):
+    write(MINIMAL + "model: {attention_score: dot, encoder_hidden_size: 8}\ngeneration: {num_beams: 5}", "base.yaml")
+    write("base: base.yaml\nmodel: {attention_score: general}", "middle.yaml")
+    path = write("base: middle.yaml\nmodel: {encoder_hidden_size: 16}\ntraining: {output_dir: here}")
+    recipe = load_recipe(path, ["model.input_feeding=false"])
+    assert recipe.model == {"attention_score": "general", "encoder_hidden_size": 16, "input_feeding": False}
+    assert recipe.training.arguments == {"output_dir": "here"} and recipe.generation == {"num_beams": 5}
+    assert recipe.data.train == str(path.parent / "train.tsv")
+
+
+@pytest.mark.parametrize("base", ["recipe.yaml", "other.yaml", "../recipe.yaml", "[a.yaml]"])
+def test_a_base_lies_beside_the_recipe_and_is_another(write, base):
+    write("base: recipe.yaml", "other.yaml")
+    with pytest.raises(ValueError, match="base: expected the name of another recipe in the same folder"):
+        load_recipe(write(f"base: {base}\n{MINIMAL}"))
+
+
+def test_a_missing_base_is_named(write):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml: no such recipe"):
+        load_recipe(write(f"base: nothing.yaml\n{MINIMAL}"))
+
+
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parent.parent.glob("scripts/*.yaml")), ids=lambda path: path.name
+    "path", sorted(Path(__file__).parent.parent.glob("scripts/**/*.yaml")), ids=lambda path: path.name
 )
 def test_the_recipes_of_the_project_are_valid(path):
     assert load_recipe(path).training.arguments["output_dir"]

@@ -251,6 +251,15 @@ def test_a_run_learns_saves_and_reports(write_recipe, tmp_path):
     assert tokenizer.batch_decode(ids, skip_special_tokens=True) == ["red dog"]
 
 
+def test_each_source_is_scored_once_against_all_its_targets(write_recipe, tmp_path):
+    path = write_recipe(num_train_epochs=10)
+    (tmp_path / "test.tsv").write_text("rot hund\tred dog\nrot hund\tcrimson dog\nkatze\tcat\n")
+    results = run(path, "evaluation.group_references=true")["scores"]["held_out"]
+    assert results["exact_match"]["score"] == 100 and [row["count"] for row in results["by_length"]] == [2, 0]
+    again = run(path, f"training.output_dir={tmp_path / 'apart'}")["scores"]["held_out"]
+    assert again["exact_match"]["score"] == pytest.approx(200 / 3)
+
+
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(write_recipe, tmp_path):
     sampling = {"schedule": "exponential", "k": 0.9}
     settings = {"num_train_epochs": 3, "save_strategy": "steps", "save_steps": 10, "gradient_accumulation_steps": 2}
