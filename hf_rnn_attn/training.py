@@ -176,7 +176,7 @@ class RnnAttnTrainer(Seq2SeqTrainer):
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         if model.training:
-            inputs = {**inputs, "label_smoothing": self.args.label_smoothing_factor, "skip_logits": True}
+            inputs = {**inputs, "smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:

@@ -20,7 +20,8 @@ def attend(attention, query, memory, keep=None, position=0):
     query, memory = torch.tensor([[query]]), torch.tensor([memory])
     keep = torch.ones(memory.shape[:2]) if keep is None else torch.tensor([keep])
     positions = torch.tensor([[position]])
-    context, weights = attention(query, memory, attention.project_memory(memory), keep.bool(), positions)
+    attended = attention.attend_to(memory, attention.project_memory(memory), keep.bool())
+    context, weights = attention(query, attended, positions)
     return context[0, 0], weights[0, 0]
 
 
@@ -34,7 +35,7 @@ def test_dot():
 
 def test_general_has_a_matrix_between():
     attention = make_attention(attention_score="general")
-    attention.query_projection.weight.data = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    attention.memory_projection.weight.data = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
     _, weights = attend(attention, [1.0, 0.0], [[9.0, 0.0], [9.0, math.log(3)]])
     torch.testing.assert_close(weights, torch.tensor([1 / 4, 3 / 4]))
 
@@ -104,11 +105,10 @@ def test_local_p_measures_each_sentences_own_length():
 def test_gradients_are_finite_where_there_is_nothing_to_attend_to():
     attention = make_attention(attention_score="general")
     memory = torch.randn(1, 3, 2)
-    context, _ = attention(
-        torch.randn(1, 1, 2), memory, memory, torch.zeros(1, 3, dtype=torch.bool), torch.tensor([[0]])
-    )
+    attended = attention.attend_to(memory, attention.project_memory(memory), torch.zeros(1, 3, dtype=torch.bool))
+    context, _ = attention(torch.randn(1, 1, 2), attended, torch.tensor([[0]]))
     context.sum().backward()
-    assert attention.query_projection.weight.grad.isfinite().all()
+    assert attention.memory_projection.weight.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -116,5 +116,6 @@ def test_half_precision_is_finite(dtype):
     attention = make_attention(attention_score="general", attention_span="local-p").to(dtype)
     memory = torch.randn(2, 5, 2, dtype=dtype)
     keep = torch.tensor([[True] * 5, [False] * 5])
-    context, weights = attention(torch.randn(2, 3, 2, dtype=dtype), memory, memory, keep, torch.arange(3).repeat(2, 1))
+    attended = attention.attend_to(memory, attention.project_memory(memory), keep)
+    context, weights = attention(torch.randn(2, 3, 2, dtype=dtype), attended, torch.arange(3).repeat(2, 1))
     assert context.dtype == dtype and context.isfinite().all() and weights[1].abs().max() == 0

@@ -30,7 +30,7 @@ def base_model(**options):
 
 
 def adapted_model(**options):
-    settings = {"target_modules": ["query_projection", "combine"], "target_parameters": RECURRENT}
+    settings = {"target_modules": ["memory_projection", "combine"], "target_parameters": RECURRENT}
     return peft.get_peft_model(base_model(**options), peft.LoraConfig(task_type="SEQ_2_SEQ_LM", r=2, **settings))
 
 

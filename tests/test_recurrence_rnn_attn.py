@@ -1,18 +1,13 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder recurrence: single steps against torch's fused layers, and the sequence against its steps."""
+"""The decoder recurrence: the sequence against its steps."""
 
 import pytest
 import torch
 
 from hf_rnn_attn import RnnAttnConfig
-from hf_rnn_attn.model.recurrence_rnn_attn import (
-    CELLS,
-    AttentionalRecurrence,
-    SequenceDropout,
-    SourceMemory,
-    StepWeight,
-)
+from hf_rnn_attn.model.cells_rnn_attn import CELLS
+from hf_rnn_attn.model.recurrence_rnn_attn import AttentionalRecurrence, SequenceDropout, SourceMemory
 
 
 def make_recurrence(**options):
@@ -30,21 +25,6 @@ def make_recurrence(**options):
     )
     layers = tuple(tuple(torch.randn(3, 8) for _ in range(recurrence.cell.state_count)) for _ in recurrence.layers)
     return recurrence, memory, recurrence.start(layers, memory)
-
-
-@pytest.mark.parametrize("kind", CELLS)
-def test_a_step_equals_torchs_fused_layer(kind):
-    cell = CELLS[kind]
-    layer = cell.layer(5, 4, batch_first=True)
-    inputs = torch.randn(3, 1, 5)
-    state = tuple(torch.randn(3, 4) for _ in range(cell.state_count))
-    projected = inputs[:, 0] @ layer.weight_ih_l0.t() + layer.bias_ih_l0
-    new = cell.step(projected, state[0] @ layer.weight_hh_l0.t() + layer.bias_hh_l0, state)
-    native = tuple(part.unsqueeze(0) for part in state)
-    _, expected = layer(inputs, native if cell.state_count == 2 else native[0])
-    expected = expected if cell.state_count == 2 else (expected,)
-    for left, right in zip(new, expected, strict=True):
-        torch.testing.assert_close(left, right[0])
 
 
 @pytest.mark.parametrize("input_feeding", [True, False])
@@ -99,27 +79,3 @@ def test_sequence_dropout_keeps_the_mean():
     dropout = SequenceDropout(0.25, variational=False)
     dropped = dropout(torch.ones(10, 100, 100))
     assert abs(dropped.mean() - 1) < 0.01 and sorted(dropped.unique().tolist()) == pytest.approx([0, 4 / 3])
-
-
-def test_step_weight_gradient_is_that_of_a_sum_over_steps():
-    weight = torch.randn(3, 2, dtype=torch.double, requires_grad=True)
-    inputs = torch.randn(4, 5, 2, dtype=torch.double, requires_grad=True)
-
-    def run(product):
-        total = sum(torch.tanh(product(step)).square().sum() for step in inputs)
-        return torch.autograd.grad(total, [weight, inputs])
-
-    deferred = run(StepWeight(weight))
-    plain = run(lambda step: step @ weight.t())
-    for left, right in zip(deferred, plain, strict=True):
-        torch.testing.assert_close(left, right)
-
-
-def test_step_weight_can_be_run_backward_twice():
-    weight = torch.randn(3, 2, requires_grad=True)
-    product = StepWeight(weight)
-    loss = product(torch.ones(1, 2)).sum() + product(torch.ones(1, 2)).sum()
-    loss.backward(retain_graph=True)
-    first = weight.grad.clone()
-    loss.backward()
-    torch.testing.assert_close(weight.grad, 2 * first)

@@ -15,10 +15,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from test_modeling_rnn_attn import SOURCES, TARGETS, gradients, make_model, mask_of, pad
 from torch.utils.data import BatchSampler
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    Seq2SeqTrainingArguments,
     TrainerControl,
     TrainerState,
 )
@@ -27,6 +29,7 @@ import hf_rnn_attn  # noqa: F401  (registers the model)
 from hf_rnn_attn.recipe import load_recipe
 from hf_rnn_attn.training import (
     BatchOrderCallback,
+    RnnAttnTrainer,
     ScheduledSamplingCallback,
     average_checkpoints,
     average_weights,
@@ -392,3 +395,50 @@ def test_two_processes_have_the_losses_of_one_with_twice_the_batch(write_recipe,
     expected = losses_of(tmp_path / "one")
     assert len(expected) == 15 and expected[-1] < 0.8 * expected[0]
     assert losses_of(tmp_path / "run") == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_loss_of_a_training_step_is_that_of_the_logits():
+    model = make_model()
+    inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "labels": pad(TARGETS, -100)}
+    plain = model(**inputs, smoothing_factor=0.1)
+    expected = gradients(model, plain.loss)
+    quick = model(**inputs, smoothing_factor=0.1, skip_logits=True)
+    assert quick.logits is None and plain.logits is not None
+    torch.testing.assert_close(quick.loss, plain.loss)
+    torch.testing.assert_close(gradients(model, quick.loss), expected)
+
+
+def test_the_trainer_smooths_in_training_and_not_in_evaluation(tmp_path):
+    arguments = Seq2SeqTrainingArguments(
+        output_dir=tmp_path, label_smoothing_factor=0.3, report_to="none", use_cpu=True, dataloader_pin_memory=False
+    )
+    model = make_model()
+    trainer = RnnAttnTrainer(model=model, args=arguments)
+    # the trainer takes every argument with `label` in its name for a column of the data
+    assert trainer.label_names == ["labels"]
+    inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "labels": pad(TARGETS, -100)}
+    smoothed, plain = (model(**inputs, smoothing_factor=factor).loss for factor in (0.3, 0.0))
+    assert smoothed > plain
+    torch.testing.assert_close(trainer.compute_loss(model, inputs), smoothed)
+    torch.testing.assert_close(trainer.compute_loss(model.eval(), inputs), plain)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the setting is of the GNU C library")
+def test_freed_memory_is_kept():
+    script = """
+import resource, sys, torch
+from hf_rnn_attn.training import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+faults = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16_000_000)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(faults[-1])
+"""
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", script, mode], check=True, capture_output=True, text=True).stdout)
+        for mode in ("keep", "give back")
+    )
+    assert kept < given_back / 10

@@ -214,7 +214,7 @@ def _attention(weights: Weights, config: RnnAttnConfig) -> Weights:
     keys = take(weights, "decoder.attention.key_layer.weight")
     if config.attention_score == "general":
         # the toolkit projects the memory and not the query
-        return {f"{ATTENTION}.query_projection.weight": keys.t().contiguous()}
+        return {f"{ATTENTION}.memory_projection.weight": keys}
     return {
         f"{ATTENTION}.query_projection.weight": take(weights, "decoder.attention.query_layer.weight"),
         f"{ATTENTION}.memory_projection.weight": keys,

@@ -188,7 +188,8 @@ def _attention(weights: Weights, config: RnnAttnConfig) -> Weights:
     if config.attention_score == "dot":
         return {}
     if config.attention_score == "general":
-        return {f"{ATTENTION}.query_projection.weight": take(weights, "decoder.attn.linear_in.weight")}
+        linear_in = take(weights, "decoder.attn.linear_in.weight")
+        return {f"{ATTENTION}.memory_projection.weight": linear_in.t().contiguous()}
     return {
         f"{ATTENTION}.query_projection.weight": take(weights, "decoder.attn.linear_query.weight"),
         f"{ATTENTION}.memory_projection.weight": take(weights, "decoder.attn.linear_context.weight"),

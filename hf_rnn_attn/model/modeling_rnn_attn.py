@@ -29,7 +29,7 @@ from transformers.utils import can_return_tuple, logging
 from .attention_rnn_attn import LuongAttention  # noqa: F401
 from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch
 from .cache_rnn_attn import RnnAttnCache
-from .cells_rnn_attn import CELLS, Cell, run_packed, scan_direction
+from .cells_rnn_attn import CELLS, Cell, StepLayer, run_packed, scan_direction
 from .configuration_rnn_attn import RnnAttnConfig
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
@@ -205,7 +205,8 @@ class PaddedLayer(GradientCheckpointingLayer):
         if torch.compiler.is_exporting():
             return _scan_layer(cell, layer, inputs, lengths)
         # for a gradient on the CPU torch's layer forms and adds up the weights' at every step, half of the time
-        by_steps = torch.is_grad_enabled() and inputs.device.type == "cpu" and not torch.compiler.is_compiling()
+        wants_gradient = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        by_steps = wants_gradient and inputs.device.type == "cpu" and isinstance(layer, StepLayer)
         if lengths is None and not by_steps:
             output, state = layer(inputs)
         else:
@@ -624,7 +625,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         teacher_forcing_ratio: float | None = None,
-        label_smoothing: float = 0.0,
+        smoothing_factor: float = 0.0,
         num_items_in_batch: torch.Tensor | int | None = None,
         skip_logits: bool = False,
         **kwargs,
@@ -637,8 +638,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             teacher_forcing_ratio (`float`, *optional*):
                 Probability of each decoder input after the first to be the true word; the others are the model's own
                 predictions (scheduled sampling, Bengio et al. 2015). `None` or 1.0 is plain teacher forcing.
-            label_smoothing (`float`, *optional*, defaults to 0.0):
-                The share of the target that the loss spreads over all words (Szegedy et al. 2016).
+            smoothing_factor (`float`, *optional*, defaults to 0.0):
+                The share of the target that the loss spreads over all words: label smoothing (Szegedy et al. 2016).
             num_items_in_batch (`int`, *optional*):
                 The number of labels to average the loss over, where the batch is a part of a larger one.
             skip_logits (`bool`, *optional*, defaults to `False`):
@@ -694,9 +695,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         if labels is not None:
             if skip_logits:
                 head = self.lm_head
-                loss = output_layer_loss(outputs.last_hidden_state, head.weight, head.bias, labels, label_smoothing)
+                loss = output_layer_loss(outputs.last_hidden_state, head.weight, head.bias, labels, smoothing_factor)
             else:
-                loss = logits_loss(logits, labels, label_smoothing)
+                loss = logits_loss(logits, labels, smoothing_factor)
             loss = loss / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
         return Seq2SeqLMOutput(
             loss=loss,
