@@ -419,7 +419,7 @@ def test_the_trainer_smooths_in_training_and_not_in_evaluation(tmp_path):
     inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "labels": pad(TARGETS, -100)}
     smoothed, plain = (model(**inputs, smoothing_factor=factor).loss for factor in (0.3, 0.0))
     assert abs(smoothed - plain) > 0.01
-    torch.testing.assert_close(trainer.compute_loss(model, inputs), smoothed)
+    torch.testing.assert_close(trainer.compute_loss(model.train(), inputs), smoothed)
     torch.testing.assert_close(trainer.compute_loss(model.eval(), inputs), plain)
 
 
