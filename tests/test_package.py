@@ -29,6 +29,7 @@ ORDER = [
     "model.modeling_rnn_attn",
     "dates",
     "tokenization",
+    "bulk",
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",
