@@ -41,6 +41,7 @@ GROWTH = {
     "hidden": [128, 256, 512, 1024, 2048],
 }
 GROWTH_SHAPE = {"source": 16, "target": 16, "batch": 8, "vocabulary": 8000, "hidden": 512}
+SMALL_INPUT = "line.txt"
 MEMORY_LENGTHS = [8, 64, 512, 2048]
 # the least speed of ours relative to the bare loop that `--quick` accepts, on any machine
 LIMITS = {"training": 1.0, "greedy": 0.8, "beam": 0.6, "single": 0.8}
@@ -85,7 +86,6 @@ def parse_arguments():
     parser.add_argument("--beams", type=int, default=5)
     parser.add_argument("--length", type=int, default=16, help="tokens of every output")
     parser.add_argument("--data", default=os.environ.get("HF_RNN_ATTN_DATA", "../shared/data"), type=Path)
-    parser.add_argument("--largest", type=int, default=10**9, help="leave out larger values of what grows")
     for peer in ("opennmt", "joeynmt", "ctranslate2"):
         parser.add_argument(f"--{peer}-python", help="Python of an environment with that toolkit and our torch")
     arguments = parser.parse_args()
@@ -118,9 +118,9 @@ def make_workload(arguments) -> dict:
         "single": [rows[0] for rows in sources[:8]],
         "beams": arguments.beams,
         "length": arguments.length,
-        "growth": {axis: [n for n in values if n <= arguments.largest] for axis, values in GROWTH.items()},
+        "growth": GROWTH,
         "growth_shape": GROWTH_SHAPE,
-        "memory": [n for n in MEMORY_LENGTHS if n <= arguments.largest],
+        "memory": MEMORY_LENGTHS,
     }
 
 
@@ -234,35 +234,31 @@ def measure_growth(ask, workload: dict, repeats: int):
     for axis, values in workload["growth"].items():
         growth[axis] = {kind: {value: [] for value in values} for kind in ("training", "greedy")}
         for value in values:
-            # the first repeat builds the model
-            ask(f"growth {axis} {value} greedy", 0)
-            for index in range(repeats):
+            for index in range(-1, repeats):
                 for kind, seconds in growth[axis].items():
-                    seconds[value].append(ask(f"growth {axis} {value} {kind}", index)["seconds"])
+                    taken = ask(f"growth {axis} {value} {kind}", index)["seconds"]
+                    # the first builds the model
+                    seconds[value] += [taken] if index >= 0 else []
         print(f"growth: {axis}", file=sys.stderr, flush=True)
-    lengths = workload["memory"]
-    ask(f"memory {lengths[0]}", 0)
-    return growth, {length: ask(f"memory {length}", 0)["tokens"] / 1024 for length in lengths}
+    ask(f"memory {workload['memory'][0]}", 0)
+    return growth, {length: ask(f"memory {length}", 0)["tokens"] / 1024 for length in workload["memory"]}
 
 
 def measure_startup(repeats: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         save_small_model(folder)
-        command = [sys.executable, "-m", "hf_rnn_attn.cli"]
+        # what the installed command runs; the package looks at its name
+        command = "import sys; sys.argv = ['hf-rnn-attn', *{}]; from hf_rnn_attn.cli import main; main()"
         commands = {
-            "import hf_rnn_attn, its model and pipeline": [
-                sys.executable,
-                "-c",
-                "from hf_rnn_attn import RnnAttnForConditionalGeneration, TranslationPipeline",
-            ],
-            "hf-rnn-attn --help": [*command, "--help"],
-            "first translation by hf-rnn-attn translate": [*command, "translate", folder, "-i", f"{folder}/line.txt"],
+            "import of the model and the pipeline": "from hf_rnn_attn import RnnAttnModel, TranslationPipeline",
+            "hf-rnn-attn --help": command.format(["--help"]),
+            "first translation by hf-rnn-attn translate": command.format(["translate", folder, "-i", SMALL_INPUT]),
         }
         times = {name: [] for name in commands}
         for _ in range(repeats):
-            for name, arguments in commands.items():
+            for name, code in commands.items():
                 start = time.perf_counter()
-                subprocess.run(arguments, check=True, capture_output=True)
+                subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=folder)
                 times[name].append(time.perf_counter() - start)
     return times
 
@@ -274,7 +270,7 @@ def save_small_model(folder: str):
     config = RnnAttnConfig(vocab_size=len(tokenizer))
     RnnAttnForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    Path(folder, "line.txt").write_text("ein hund\n", encoding="utf-8")
+    Path(folder, SMALL_INPUT).write_text("ein hund\n", encoding="utf-8")
 
 
 def guard(workload: dict, repeats: int) -> int:

@@ -89,6 +89,8 @@ def table_rows(group: str, samples: dict, workload: dict, absent: dict):
     work = [floors(group, workload, sample["index"]) for sample in samples["sgemm"]]
     amounts = dict(zip(("sgemm", "bandwidth"), zip(*work, strict=True), strict=True))
     for system, (worker, _) in SYSTEMS.items():
+        if group == "training" and system not in SAME_WORK:
+            continue
         if worker in absent:
             yield [system, "not measured", "", "", ""]
         elif system in samples:
@@ -133,8 +135,8 @@ def growth_lines(results: dict) -> list[str]:
             for value in kinds["training"]
         ]
         lines.append(f"* {axis}: {', '.join(cells)}")
-    memory = ", ".join(f"{length} tokens: {size:.0f}" for length, size in results["memory"].items())
-    return [*lines, f"* peak memory of the process in MiB while it decodes 16 sentences: {memory}"]
+    memory = ", ".join(f"{length} tokens: {size:.1f}" for length, size in results["memory"].items())
+    return [*lines, f"* MiB that the process grows by while it decodes 16 sentences: {memory}"]
 
 
 def startup_lines(results: dict) -> list[str]:
@@ -175,11 +177,19 @@ def draw_growth(growth: dict, memory: dict, path: Path):
         for kind, seconds in kinds.items():
             values = list(seconds)
             axes.plot(values, [statistics.median(seconds[value]) for value in values], "o-", label=kind)
-        # a line of slope one: twice the size, twice the time
-        top = statistics.median(kinds["training"][values[-1]])
-        axes.plot(values, [top * value / values[-1] for value in values], ":", color="grey", label="linear")
+        top, power = statistics.median(kinds["training"][values[-1]]), 2 if axis == "hidden" else 1
+        line = [top * (value / values[-1]) ** power for value in values]
+        axes.plot(values, line, ":", color="grey", label="quadratic" if power == 2 else "linear")
         axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds")
+        label_values(axes, values)
         axes.legend(fontsize="small")
     places[-1].plot(list(memory), list(memory.values()), "o-")
-    places[-1].set(xscale="log", xlabel="target", ylabel="peak memory, MiB", ylim=(0, 1.2 * max(memory.values())))
+    places[-1].set(xscale="log", xlabel="target", ylabel="growth of the process, MiB")
+    places[-1].set_ylim(0, 1.2 * max(1, *memory.values()))
+    label_values(places[-1], list(memory))
     figure.savefig(path, dpi=120)
+
+
+def label_values(axes, values: list[int]):
+    axes.set_xticks(values, labels=map(str, values), fontsize="small")
+    axes.set_xticks([], minor=True)

@@ -34,11 +34,11 @@ def decoder(model, vocabulary: int, workload: dict, precision: str):
 def convert(model, vocabulary: int, threads: int, precision: str) -> ctranslate2.Translator:
     """The model with numbers as words, in the precision that it computes in."""
     spec = MarianMTLoader().get_model_spec(model)
-    words = ["</s>" if number == EOS else str(number) for number in range(vocabulary - 1)] + ["<pad>"]
+    # the loader drops the padding, which comes last
+    words = ["</s>" if number == EOS else str(number) for number in range(vocabulary - 1)]
     spec.register_source_vocabulary(words)
     spec.register_target_vocabulary(words)
-    spec.config.bos_token, spec.config.eos_token, spec.config.unk_token = "</s>", "</s>", "1"
-    spec.config.decoder_start_token = "<pad>"
+    spec.config.eos_token, spec.config.decoder_start_token, spec.config.unk_token = "</s>", "</s>", "1"
     spec.config.add_source_eos = False
     spec.validate()
     spec.optimize(quantization=precision)

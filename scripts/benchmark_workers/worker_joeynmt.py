@@ -37,12 +37,14 @@ def build(workload: dict):
     trained, model = model_of(workload["sizes"]).train(), model_of(workload["sizes"]).eval()
     model.decoder.output_layer.weight.data[EOS] = 0
     trained.loss_function = ("crossentropy", 0.0)
-    settings = {"optimizer": "adam", "learning_rate": 0.001, "clip_grad_norm": 5.0}
+    settings = {"optimizer": "adam", "learning_rate": 0.001, "clip_grad_norm": 5.0, "clip_grad_val": None}
     optimizer, clip = build_optimizer(settings, trained.parameters()), build_gradient_clipper(settings)
     batches, length = workload["training"], workload["length"]
 
     def decode(rows, beams):
-        words, _, _ = search(model, batch_of(rows), length, beams, 1.0)
+        batch = batch_of(rows)
+        batch.sort_by_src_length()
+        words, _, _ = search(model, batch, length, beams, 1.0)
         return words.size
 
     tasks = {"training": lambda index: train_step(trained, optimizer, clip, batches[index % len(batches)])}
