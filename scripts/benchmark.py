@@ -52,7 +52,7 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     workload = make_workload(arguments)
     if arguments.quick:
-        return guard(workload, arguments.repeats or 7)
+        return guard(workload, arguments.repeats or 5)
     if arguments.output is None:
         raise SystemExit("benchmark.py: error: name the folder to write, or choose --quick")
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def parse_arguments():
     parser.add_argument("output", type=Path, nargs="?", help="folder for report.md, results.json and the plots")
     parser.add_argument("--quick", action="store_true", help="only compare ours with the bare loop; fails below limits")
     parser.add_argument("--only", nargs="+", choices=[*GROUPS, "growth", "startup"], help="groups; default: all")
-    parser.add_argument("--repeats", type=int, help="of each measurement; default 9, with --quick 7")
+    parser.add_argument("--repeats", type=int, help="of each measurement; default 9, with --quick 5")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rows", type=int, default=64, help="sentences of a batch")
     parser.add_argument("--beams", type=int, default=5)
