@@ -8,16 +8,15 @@ imported by the command that needs it, so that `--help` answers at once.
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 
 PROGRAM = "hf-rnn-attn"
-# batches that `translate` reads before it sorts them by length
-BATCHES_PER_CHUNK = 64
 # words of the source; the last group is open
 LENGTH_EDGES = (8, 12, 16, 20)
 
@@ -92,6 +91,7 @@ def _train(arguments):
 def _add_evaluate(commands):
     parser = commands.add_parser("evaluate", help="score a checkpoint on parallel text")
     _add_model_options(parser)
+    _add_bulk_options(parser)
     parser.add_argument(
         "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet), or source file and target file"
     )
@@ -126,8 +126,8 @@ def _evaluate(arguments):
     metrics = {name: load_metric(name, **_metric_options(arguments, name)) for name in arguments.metrics}
     pairs = _read_evaluation_pairs(arguments)
     references = pairs["references" if arguments.group_references else "target"]
-    translator = _load_translator(arguments, **_read_replacements(arguments.replace_unknown))
-    translations = translate_lines(translator, pairs["source"], arguments.batch_size)
+    windows = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))(pairs["source"])
+    translations = list(itertools.chain.from_iterable(_with_progress(windows)))
     edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
     scores = score_texts(pairs["source"], translations, references, metrics, edges)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
@@ -157,6 +157,7 @@ def _read_evaluation_pairs(arguments):
 def _add_translate(commands):
     parser = commands.add_parser("translate", help="translate lines of text")
     _add_model_options(parser)
+    _add_bulk_options(parser)
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
     _add_replace_unknown(parser)
@@ -164,13 +165,12 @@ def _add_translate(commands):
 
 
 def _translate(arguments):
-    translator = _load_translator(arguments, **_read_replacements(arguments.replace_unknown))
+    translate = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
     with contextlib.ExitStack() as stack:
         source = _open_text(arguments.input, "r", sys.stdin, stack)
         target = _open_text(arguments.output, "w", sys.stdout, stack)
-        for lines in _chunks((line.rstrip("\r\n") for line in source), arguments.batch_size * BATCHES_PER_CHUNK):
-            for translation in translate_lines(translator, lines, arguments.batch_size):
-                target.write(translation + "\n")
+        for translations in _with_progress(translate(line.rstrip("\r\n") for line in source)):
+            target.writelines(translation + "\n" for translation in translations)
             target.flush()
 
 
@@ -370,7 +370,28 @@ def _demo(arguments):
 def _add_model_options(parser: argparse.ArgumentParser):
     parser.add_argument("model", help="checkpoint folder or Hub id")
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
-    parser.add_argument("--batch-size", type=int, default=32, help="sentences at a time (default: %(default)s)")
+
+
+def _add_bulk_options(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--batch-tokens",
+        type=_positive,
+        default=1024,
+        help="most source tokens at a time, padding included (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=_positive,
+        default=1,
+        help="how many processes share the batches and the processor's cores (default: %(default)s)",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
+    return number
 
 
 def _add_replace_unknown(parser: argparse.ArgumentParser):
@@ -386,12 +407,19 @@ def _add_replace_unknown(parser: argparse.ArgumentParser):
 
 def _load_model(name: str):
     """Model and tokenizer of a checkpoint folder or Hub id."""
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoModelForSeq2SeqLM
+
+    tokenizer = _load_tokenizer(name)
+    return AutoModelForSeq2SeqLM.from_pretrained(name), tokenizer
+
+
+def _load_tokenizer(name: str):
+    from transformers import AutoTokenizer
 
     import hf_rnn_attn
 
     hf_rnn_attn.register()
-    return AutoModelForSeq2SeqLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+    return AutoTokenizer.from_pretrained(name)
 
 
 def _load_translator(arguments, **options):
@@ -405,35 +433,26 @@ def _load_translator(arguments, **options):
     return pipeline("translation", model=arguments.model, **generation, **options)
 
 
-def translate_lines(translator, lines: Sequence[str], batch_size: int) -> list[str]:
-    """Translates lines in batches of like length.
+def _load_bulk_translator(arguments, **options) -> Callable[[Iterable[str]], Iterator[list[str]]]:
+    """`bulk.translate_lines` with the options of the command line; what it returns takes the lines."""
+    from .bulk import translate_lines, translate_lines_in_processes
 
-    Args:
-        translator (`TranslationPipeline`):
-            What translates.
-        lines (`Sequence[str]`):
-            One sentence each. An empty line has an empty translation.
-        batch_size (`int`):
-            Sentences at a time.
+    if arguments.processes == 1:
+        translator = _load_translator(arguments, **options)
+        return lambda lines: translate_lines(lines, translator, arguments.batch_tokens)
+    load, tokenizer = functools.partial(_load_translator, arguments, **options), _load_tokenizer(arguments.model)
+    return lambda lines: translate_lines_in_processes(
+        lines, load, tokenizer, arguments.batch_tokens, arguments.processes
+    )
 
-    Returns:
-        `list[str]`: one translation for each line, in the order of the lines.
-    """
+
+def _with_progress(windows: Iterable[list[str]]) -> Iterator[list[str]]:
     from tqdm import tqdm
 
-    order = sorted((index for index, line in enumerate(lines) if line.strip()), key=lambda index: len(lines[index]))
-    translations = [""] * len(lines)
-    outputs = translator((lines[index] for index in order), batch_size=batch_size)
-    progress = tqdm(outputs, total=len(order), unit="line", desc="translating", disable=None)
-    for index, output in zip(order, progress, strict=True):
-        translations[index] = output[0]["translation_text"]
-    return translations
-
-
-def _chunks(lines: Iterable[str], size: int) -> Iterator[list[str]]:
-    lines = iter(lines)
-    while chunk := list(itertools.islice(lines, size)):
-        yield chunk
+    with tqdm(unit="line", desc="translating", disable=None) as progress:
+        for translations in windows:
+            yield translations
+            progress.update(len(translations))
 
 
 def _read_lines(path: str) -> list[str]:

@@ -4,6 +4,7 @@
 
 import io
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,9 @@ from hf_rnn_attn.tokenization import train_tokenizer
 
 
 class Shouter:
-    """Stands for a translation pipeline: "translates" into capitals and remembers the batches' order."""
+    """Stands for a translation pipeline: "translates" into capitals; its tokens are letters."""
 
-    def __init__(self):
-        self.seen = []
-
-    def __call__(self, lines, batch_size=None, output_attentions=False):
+    def __call__(self, lines, output_attentions=False):
         if output_attentions:
             record = {
                 "source_tokens": ["ein", "Hund"],
@@ -30,8 +28,10 @@ class Shouter:
                 "attention": [[0.9, 0.1], [0.2, 0.8]],
             }
             return [{"translation_text": lines.upper(), **record}]
-        self.seen = list(lines)
-        return ([{"translation_text": line.upper()}] for line in self.seen)
+        return [[{"translation_text": line.upper()} for line in batch] for batch in lines]
+
+    def tokenizer(self, lines):
+        return {"input_ids": [list(line) for line in lines]}
 
 
 @pytest.fixture
@@ -94,6 +94,7 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         (["evaluate", "model", "a", "b", "c"], "got 3 files"),
         (["evaluate", "model", "missing.tsv"], "missing.tsv: no such file"),
         (["evaluate", "model", "a.tsv", "--metrics", "blue"], "unknown metric 'blue'"),
+        (["translate", "missing", "--processes", "2"], "couldn't find them"),
         (["translate", "model", "-i", "missing.txt"], "No such file or directory: 'missing.txt'"),
     ],
 )
@@ -119,18 +120,12 @@ def test_resume_and_set_reach_the_recipe(tmp_path, monkeypatch):
     assert recipes[0].training.arguments == {"output_dir": "o", "seed": 7, "resume_from_checkpoint": True}
 
 
-def test_lines_are_batched_by_length_and_come_back_in_order(translator):
-    assert cli.translate_lines(translator, ["long one", "", "b", " \t", "mid"], 2) == ["LONG ONE", "", "B", "", "MID"]
-    assert translator.seen == ["b", "mid", "long one"]
-    assert cli.translate_lines(translator, [], 2) == []
-
-
 def test_translate_keeps_one_line_for_each_line(translator, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "BATCHES_PER_CHUNK", 1)
+    monkeypatch.setattr("hf_rnn_attn.bulk.WINDOW_LINES", 2)
     source, target = tmp_path / "source.txt", tmp_path / "target.txt"
     # a line separator and a carriage return inside of a line are text; the last line has no end
     source.write_bytes("ein hund\r\n\nzwei\u2028drei\nrot\rblau\nende".encode())
-    assert cli.main(["translate", "model", "-i", str(source), "-o", str(target), "--batch-size", "2"]) == 0
+    assert cli.main(["translate", "model", "-i", str(source), "-o", str(target), "--batch-tokens", "9"]) == 0
     assert target.read_bytes().decode() == "EIN HUND\n\nZWEI\u2028DREI\nROT\rBLAU\nENDE\n"
 
 
@@ -163,6 +158,27 @@ def test_translate_reads_standard_input_and_writes_standard_output(translator, m
     monkeypatch.setattr("sys.stdout", target)
     assert cli.main(["translate", "model"]) == 0
     assert target.buffer.getvalue().decode() == "GRÖSSE\n\nB\n"
+
+
+def test_processes_get_a_loader_that_travels(tmp_path, monkeypatch):
+    def translate(lines, load, tokenizer, tokens_per_batch, processes):
+        arguments = pickle.loads(pickle.dumps(load)).args[0]
+        yield [f"{line} {arguments.model} {tokenizer} {tokens_per_batch} {processes}" for line in lines]
+
+    monkeypatch.setattr("hf_rnn_attn.bulk.translate_lines_in_processes", translate)
+    monkeypatch.setattr(cli, "_load_tokenizer", lambda name: f"tokenizer of {name}")
+    (tmp_path / "in.txt").write_text("a\n\n")
+    files = ["-i", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")]
+    assert cli.main(["translate", "model", *files, "--processes", "2", "--batch-tokens", "7"]) == 0
+    expected = "model tokenizer of model 7 2\n"
+    assert (tmp_path / "out.txt").read_text() == f"a {expected} {expected}"
+
+
+@pytest.mark.parametrize("option", ["--processes", "--batch-tokens"])
+def test_counts_are_at_least_one(option, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["translate", "model", option, "0"])
+    assert "expected a number of at least 1, got 0" in capsys.readouterr().err
 
 
 def test_evaluate_scores_files_overall_and_by_length(translator, tmp_path, capsys):

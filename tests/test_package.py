@@ -32,6 +32,7 @@ ORDER = [
     "model.modeling_rnn_attn",
     "dates",
     "tokenization",
+    "bulk",
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",

@@ -1,0 +1,125 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Bulk translation: windows, batches, order, how far ahead is read; and several processes with a model."""
+
+import functools
+
+import pytest
+import torch
+from transformers import pipeline
+
+import hf_rnn_attn
+from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, bulk
+from hf_rnn_attn.tokenization import train_tokenizer
+
+
+class Shouter:
+    """Stands for a pipeline: "translates" into capitals, remembers its batches; each word is a token."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, batches):
+        self.batches += batches
+        return [[{"translation_text": text.upper()} for text in batch] for batch in batches]
+
+    def tokenizer(self, lines):
+        return {"input_ids": [line.split() for line in lines]}
+
+
+class Counted:
+    """Lines without end that know how many were read."""
+
+    def __init__(self):
+        self.read = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.read += 1
+        return f"line {self.read}"
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(bulk, "WINDOW_LINES", 3)
+
+
+def test_batches_hold_like_lengths_and_the_order_comes_back():
+    shouter = Shouter()
+    lines = ["a b c", "", "d", "e f g h i", " \t", "j k"]
+    assert list(bulk.translate_lines(lines, shouter, 6)) == [["A B C", "", "D", "E F G H I", "", "J K"]]
+    # padded to their longest: 5, then 2 x 3, then 1
+    assert shouter.batches == [["e f g h i"], ["a b c", "j k"], ["d"]]
+
+
+def test_a_sentence_longer_than_a_batch_is_a_batch():
+    shouter = Shouter()
+    assert list(bulk.translate_lines(["a b c", "d"], shouter, 2)) == [["A B C", "D"]]
+    assert shouter.batches == [["a b c"], ["d"]]
+
+
+@pytest.mark.parametrize("lines", [[], [""], ["", " ", "", ""]])
+def test_nothing_to_translate(lines, small_windows):
+    shouter = Shouter()
+    assert sum(bulk.translate_lines(lines, shouter, 6), []) == [""] * len(lines)
+    assert shouter.batches == []
+
+
+def test_no_more_than_a_window_is_read_ahead(small_windows):
+    lines = Counted()
+    windows = bulk.translate_lines(lines, Shouter(), 6)
+    assert lines.read == 0
+    assert next(windows) == ["LINE 1", "LINE 2", "LINE 3"]
+    assert lines.read == 3
+    assert next(windows) == ["LINE 4", "LINE 5", "LINE 6"]
+    assert lines.read == 6
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("model"))
+    tokenizer = train_tokenizer(["ein hund und zwei katzen"], ["a dog and two cats"], kind="word")
+    torch.manual_seed(0)
+    config = RnnAttnConfig(
+        vocab_size=len(tokenizer), encoder_hidden_size=8, decoder_hidden_size=16, initializer_range=1.0
+    )
+    model = RnnAttnForConditionalGeneration(config)
+    model.generation_config.update(max_length=6, num_beams=2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def translator(checkpoint):
+    hf_rnn_attn.register()
+    return pipeline("translation", model=checkpoint)
+
+
+LINES = ["ein hund", "", "zwei", "katzen und zwei katzen und ein hund", "hund", "und", "zwei katzen", "ein und"]
+
+
+@pytest.fixture(scope="module")
+def one_by_one(translator):
+    return [translator(line)[0]["translation_text"] if line else "" for line in LINES]
+
+
+def test_batches_translate_as_one_line_at_a_time_does(translator, one_by_one, small_windows):
+    windows = list(bulk.translate_lines(LINES, translator, 9))
+    assert [len(window) for window in windows] == [3, 3, 2]
+    assert sum(windows, []) == one_by_one
+    assert len(set(one_by_one)) > 4
+
+
+def test_processes_share_the_batches_and_keep_the_order(checkpoint, translator, one_by_one, small_windows):
+    load = functools.partial(pipeline, "translation", model=checkpoint)
+    lines = Counted()
+    endless = (LINES[index % len(LINES)] for index, _ in enumerate(lines))
+    windows = bulk.translate_lines_in_processes(endless, load, translator.tokenizer, 9, processes=2)
+    expected = one_by_one * 2
+    assert [next(windows) for _ in range(4)] == [expected[start : start + 3] for start in range(0, 12, 3)]
+    # the fourth window and the one after it
+    assert lines.read == 15
+    windows.close()
