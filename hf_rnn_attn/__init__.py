@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """RNN encoder-decoder with Luong attention for Hugging Face `transformers`.
 
-Importing the package registers the model with the library's Auto classes and gives back `pipeline("translation")`.
+Importing the package registers the model with the library's Auto classes and gives back `pipeline("translation")`,
+which without a model translates with one that the package carries.
 """
 
 import importlib
@@ -21,7 +22,10 @@ _MODULES = {
     "train_tokenizer": ".tokenization",
 }
 
-__all__ = sorted(_MODULES)
+# checkpoints that come with the package, by the codes of source and target language; the first is the default
+BUNDLED = {("de", "en"): str(Path(__file__).parent / "checkpoints" / "tatoeba-de-en")}
+
+__all__ = ["BUNDLED", *sorted(_MODULES)]
 
 
 def __getattr__(name: str):
@@ -31,9 +35,10 @@ def __getattr__(name: str):
 
 
 def register():
-    """Registers configuration, models and tokenizer; the translation task comes with the configuration's file. A second
-    call changes nothing."""
+    """Registers configuration, models and tokenizer, and what `pipeline` loads where no model is named; the translation
+    task comes with the configuration's file. A second call changes nothing."""
     from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers.pipelines import PIPELINE_REGISTRY
 
     from .model.configuration_rnn_attn import RnnAttnConfig
     from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
@@ -43,6 +48,10 @@ def register():
     AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
     AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)
     AutoTokenizer.register(RnnAttnConfig, RnnAttnTokenizer, exist_ok=True)
+    defaults = PIPELINE_REGISTRY.supported_tasks["translation"]["default"]
+    for languages, folder in BUNDLED.items():
+        defaults.setdefault(languages, {"model": (folder, None)})
+    defaults.setdefault("model", (next(iter(BUNDLED.values())), None))
 
 
 # `hf-rnn-attn --help` answers without waiting for torch; the commands that need the models call `register` themselves

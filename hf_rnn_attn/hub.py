@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from datasets import Dataset, IterableDataset
 from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, ModelCardData
@@ -35,6 +36,7 @@ from .visualization import plot_attention, plot_training
 
 
 PUBLISHED_FOLDER = "hub"
+CONFIG_FILE = "config.json"
 STATE_FILE = "trainer_state.json"
 RECIPE_FILE = "recipe.yaml"
 TRAINING_PICTURE, ATTENTION_PICTURE = "training.png", "attention.png"
@@ -89,7 +91,7 @@ def check_folder(folder: str | Path, sentence: str) -> str:
         FileNotFoundError: the folder holds no checkpoint.
         ValueError: it does not load without the package, or translates otherwise than with it.
     """
-    if not (Path(folder) / "config.json").is_file():
+    if not (Path(folder) / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{folder}: no checkpoint; expected a folder that holds config.json")
     alone = _translate_alone(folder, sentence)
     expected = pipeline("translation", model=str(folder), device="cpu")(sentence)[0]["translation_text"]
@@ -122,7 +124,7 @@ def _translate_alone(folder: str | Path, sentence: str) -> list[str]:
 
 
 def prepare(
-    run_dir: str | Path, repo_id: str, *, license: str, data: str, languages: Sequence[str] | None = None
+    run_dir: str | Path, repo_id: str | None, *, license: str, data: str, languages: Sequence[str] | None = None
 ) -> Path:
     """Makes of a finished run the folder that goes to the Hub, and checks it.
 
@@ -134,8 +136,9 @@ def prepare(
     Args:
         run_dir (`str` or `Path`):
             The `training.output_dir` of a recipe.
-        repo_id (`str`):
-            `user/name`, which the card tells its reader to load.
+        repo_id (`str`, *optional*):
+            `user/name`, which the card tells its reader to load. Without it, the card is that of a model that the
+            package carries, see [`bundle`].
         license (`str`):
             Licence of the weights, as the Hub abbreviates it: `"cc-by-2.0"`.
         data (`str`):
@@ -151,7 +154,8 @@ def prepare(
         ImportError: matplotlib is absent.
         ValueError: `repo_id` is no `user/name`, or the check failed.
     """
-    _check_repo_id(repo_id)
+    if repo_id is not None:
+        _check_repo_id(repo_id)
     run_dir = Path(run_dir)
     results, log = _read_run(run_dir)
     pairs = _read_pairs(results["recipe"]["data"])
@@ -167,6 +171,38 @@ def prepare(
     )
     card.save(folder / "README.md")
     return folder
+
+
+def bundle(run_dir: str | Path, checkpoint: str | Path, card: str | Path, **about) -> None:
+    """Makes of a finished run a checkpoint that a package carries, and the folder of its model card.
+
+    The weights are stored in 16 bits, in half of the space, and load in 32. The code of the model is left out.
+
+    Args:
+        run_dir (`str` or `Path`):
+            The `training.output_dir` of a recipe.
+        checkpoint, card (`str` or `Path`):
+            The two folders; what they hold already is replaced.
+        about:
+            `license`, `data` and `languages`, as for [`prepare`].
+    """
+    prepared = prepare(run_dir, None, **about)
+    checkpoint, card = Path(checkpoint), Path(card)
+    for folder in (checkpoint, card):
+        shutil.rmtree(folder, ignore_errors=True)
+    card.mkdir(parents=True)
+    for name in ("README.md", RECIPE_FILE, TRAINING_PICTURE, ATTENTION_PICTURE):
+        if (prepared / name).is_file():
+            shutil.copy(prepared / name, card / name)
+    AutoTokenizer.from_pretrained(prepared).save_pretrained(checkpoint)
+    AutoModelForSeq2SeqLM.from_pretrained(prepared, dtype=torch.float16).save_pretrained(checkpoint)
+    for file in checkpoint.glob("*.py"):
+        file.unlink()
+    config = json.loads((checkpoint / CONFIG_FILE).read_text("utf-8"))
+    config["dtype"] = "float32"
+    for key in ("auto_map", "custom_pipelines"):
+        config.pop(key, None)
+    (checkpoint / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def publish(
@@ -349,7 +385,7 @@ def render_card(
     counts: Mapping[str, int | None],
     examples: list[dict[str, str]],
     *,
-    repo_id: str,
+    repo_id: str | None,
     license: str,
     data: str,
     languages: Sequence[str] | None,
@@ -370,9 +406,11 @@ def render_card(
     """
     example = _shortest(examples)
     config = RnnAttnConfig.from_pretrained(folder)
+    name = Path(results["recipe"]["training"]["arguments"]["output_dir"]).name if repo_id is None else repo_id
     training = results["recipe"]["training"]["arguments"]
     text = _template().render(
-        metadata=_metadata(results, repo_id, license, languages).to_yaml(),
+        metadata=_metadata(results, name, license, languages).to_yaml(),
+        name=name.rpartition("/")[2],
         repo_id=repo_id,
         license=license,
         data=data,
@@ -414,7 +452,7 @@ def _metrics(scores: dict[str, dict[str, Any]]) -> list[str]:
     return [name for name in next(iter(scores.values()), {}) if name != "by_length"]
 
 
-def _metadata(results: dict[str, Any], repo_id: str, license: str, languages: Sequence[str] | None) -> ModelCardData:
+def _metadata(results: dict[str, Any], name: str, license: str, languages: Sequence[str] | None) -> ModelCardData:
     """The head of the card, which the Hub reads."""
     base = results["recipe"]["model"]
     return ModelCardData(
@@ -425,7 +463,7 @@ def _metadata(results: dict[str, Any], repo_id: str, license: str, languages: Se
         tags=["rnn_attn", "rnn", "attention", "seq2seq"],
         base_model=base if isinstance(base, str) and not Path(base).exists() else None,
         metrics=_metrics(results["scores"]),
-        model_name=repo_id.rpartition("/")[2],
+        model_name=name.rpartition("/")[2],
         eval_results=_eval_results(results["scores"]),
     )
 

@@ -18,6 +18,7 @@ import torch
 import yaml
 from hub_server import TOKEN, serve
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file
 from transformers import GenerationConfig, pipeline
 
 from hf_rnn_attn import RnnAttnConfig, cli, hub
@@ -393,6 +394,23 @@ def test_a_model_without_attention_and_a_run_without_scores_have_a_card(world, t
     assert not any(word in card.text for word in ("## Scores", "attention.png", " pairs", "translates from"))
     assert "2 steps; 2 minutes; the weights are the mean of 2 checkpoints." in card.text
     assert "\n\n\n" not in card.text
+
+
+def test_a_bundled_checkpoint_is_half_as_large_and_translates_alike(world, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(world["run"], run)
+    for _ in range(2):  # the second takes the place of the first
+        hub.bundle(run, tmp_path / "checkpoint", tmp_path / "card", **CARD)
+    assert not [path.name for path in (tmp_path / "checkpoint").glob("*.py")]
+    stored = load_file(tmp_path / "checkpoint" / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    bundled, translator = (pipeline("translation", model=str(path)) for path in (tmp_path / "checkpoint", run))
+    assert bundled.model.dtype == torch.float32
+    assert [bundled(source) for source, _ in PAIRS] == [translator(source) for source, _ in PAIRS]
+    names = {path.name for path in (tmp_path / "card").iterdir()}
+    assert names == {"README.md", "recipe.yaml", "training.png", "attention.png"}
+    card = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
+    assert "\n# run\n" in card.replace("# multi30k", "# run") and 'pipeline("translation_de_to_en")' in card and "trust_remote_code" not in card
 
 
 def test_every_metric_has_a_name_on_the_card():
