@@ -90,7 +90,7 @@ def _train(arguments):
 
 def _add_evaluate(commands):
     parser = commands.add_parser("evaluate", help="score a checkpoint on parallel text")
-    _add_model_options(parser)
+    _add_model_options(parser, several=True)
     parser.add_argument(
         "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet), or source file and target file"
     )
@@ -119,6 +119,10 @@ def _add_evaluate(commands):
 
 
 def _evaluate(arguments):
+    if arguments.members and arguments.model:
+        # without a model before them, two files of data look like a model and one file
+        arguments.data, arguments.model = [arguments.model, *arguments.data], None
+    _check_models(arguments)
     from .evaluation import load_metric
     from .training import score_texts
 
@@ -155,7 +159,7 @@ def _read_evaluation_pairs(arguments):
 
 def _add_translate(commands):
     parser = commands.add_parser("translate", help="translate lines of text")
-    _add_model_options(parser)
+    _add_model_options(parser, several=True)
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
     _add_replace_unknown(parser)
@@ -163,6 +167,7 @@ def _add_translate(commands):
 
 
 def _translate(arguments):
+    _check_models(arguments)
     translator = _load_translator(arguments, **_read_replacements(arguments.replace_unknown))
     with contextlib.ExitStack() as stack:
         source = _open_text(arguments.input, "r", sys.stdin, stack)
@@ -366,10 +371,23 @@ def _demo(arguments):
     run_demo(arguments.output)
 
 
-def _add_model_options(parser: argparse.ArgumentParser):
-    parser.add_argument("model", help="checkpoint folder or Hub id")
+def _add_model_options(parser: argparse.ArgumentParser, several: bool = False):
+    parser.add_argument("model", nargs="?" if several else None, help="checkpoint folder or Hub id")
+    if several:
+        parser.add_argument(
+            "--model",
+            dest="members",
+            nargs="+",
+            metavar="MODEL",
+            help="in place of the one model: models that translate together, by the mean of their probabilities",
+        )
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
     parser.add_argument("--batch-size", type=int, default=32, help="sentences at a time (default: %(default)s)")
+
+
+def _check_models(arguments):
+    if bool(arguments.members) == bool(arguments.model):
+        raise ValueError("expected a model, its folder or Hub id, or in its place several models after --model")
 
 
 def _add_replace_unknown(parser: argparse.ArgumentParser):
@@ -399,9 +417,15 @@ def _load_translator(arguments, **options):
 
     import hf_rnn_attn
 
+    from .ensemble import load_ensemble
+
     hf_rnn_attn.register()
     generation = {} if arguments.beams is None else {"num_beams": arguments.beams}
-    return pipeline("translation", model=arguments.model, **generation, **options)
+    members = getattr(arguments, "members", None)
+    if members is None:
+        return pipeline("translation", model=arguments.model, **generation, **options)
+    ensemble, tokenizer = load_ensemble(members)
+    return pipeline("translation", model=ensemble, tokenizer=tokenizer, **generation, **options)
 
 
 def translate_lines(translator, lines: Sequence[str], batch_size: int) -> list[str]:

@@ -29,6 +29,7 @@ ORDER = [
     "model.modeling_rnn_attn",
     "dates",
     "tokenization",
+    "ensemble",
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",
