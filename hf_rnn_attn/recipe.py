@@ -132,6 +132,9 @@ class TrainingSection:
         average_checkpoints (`int`, *optional*):
             The saved model is the mean of this many checkpoints: the best by `metric_for_best_model` where that is set,
             else the last.
+        ema_decay (`float`, *optional*):
+            Evaluate and save an exponential moving average of the weights, such as 0.999; see
+            [`hf_rnn_attn.ema.EmaCallback`].
         early_stopping_patience (`int`, *optional*):
             Stop after this many evaluations without a better `metric_for_best_model`.
     """
@@ -141,6 +144,7 @@ class TrainingSection:
     scheduled_sampling: ScheduledSamplingSection | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     average_checkpoints: int | None = None
+    ema_decay: float | None = None
     early_stopping_patience: int | None = None
 
 

@@ -36,6 +36,7 @@ from transformers import (
 )
 
 from .data import TokenBatchSampler, encode_pairs, group_references, pair_lengths, read_pairs
+from .ema import EMA_FILE, EmaCallback
 from .evaluation import TextMetric, load_metric, score_by_length, trainer_metrics
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
@@ -49,7 +50,15 @@ RESULTS_FILE = "results.json"
 TOKENIZER_FOLDER = "tokenizer"
 ERROR_RATES = ("ter", "cer", "token_error_rate")
 # what a trainer's checkpoint holds besides the model; a published folder must not carry it
-TRAINER_FILES = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", "training_args.bin")
+TRAINER_FILES = (
+    "optimizer*",
+    "scheduler.pt",
+    "scaler.pt",
+    "rng_state*",
+    "trainer_state.json",
+    "training_args.bin",
+    EMA_FILE,
+)
 
 
 class ScheduledSamplingCallback(TrainerCallback):
@@ -388,6 +397,8 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.early_stopping_patience needs training.eval_strategy: epoch or steps")
     if section.early_stopping_patience is not None and arguments.metric_for_best_model is None:
         raise ValueError(f"{where}.early_stopping_patience needs training.metric_for_best_model")
+    if section.ema_decay is not None and section.average_checkpoints is not None:
+        raise ValueError(f"{where}: ema_decay and average_checkpoints both average the weights; choose one")
     if section.tokens_per_batch is not None and recipe.data.reading.get("streaming"):
         raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
     _check_best_metric(recipe, arguments)
@@ -507,6 +518,8 @@ def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
     callbacks = []
     if recipe.training.scheduled_sampling is not None:
         callbacks.append(ScheduledSamplingCallback(**dataclasses.asdict(recipe.training.scheduled_sampling)))
+    if recipe.training.ema_decay is not None:
+        callbacks.append(EmaCallback(recipe.training.ema_decay))
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
     return callbacks

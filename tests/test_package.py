@@ -37,6 +37,7 @@ ORDER = [
     "evaluation",
     "alignment",
     "visualization",
+    "ema",
     "recipe",
     "training",
     "export",
