@@ -305,6 +305,22 @@ def test_the_saved_model_is_the_mean_of_the_best_checkpoints(write_recipe, tmp_p
     assert not torch.equal(saved["lm_head.weight"], weights(tmp_path / "run" / "checkpoint-66")["lm_head.weight"])
 
 
+def test_subwords_are_dropped_in_training_alone(write_recipe, tmp_path):
+    settings = {"num_train_epochs": 12, "bpe_dropout": 0.1, "logging_strategy": "epoch"}
+    bpe = {"kind": "bpe", "vocab_size": 330}
+    results = run(write_recipe(**settings, tokenizer=bpe))
+    assert results["scores"]["held_out"]["exact_match"]["score"] >= 90
+    run(
+        write_recipe(
+            "plain.yaml", **settings | {"bpe_dropout": None, "output_dir": str(tmp_path / "plain")}, tokenizer=bpe
+        )
+    )
+    folders = [tmp_path / "run", tmp_path / "plain"]
+    assert losses_of(folders[0])[0] != losses_of(folders[1])[0]
+    first, second = ((folder / "tokenizer.json").read_text() for folder in folders)
+    assert first == second and '"dropout": null' in first
+
+
 def test_a_resumed_run_continues_the_moving_average(write_recipe, tmp_path):
     path = write_recipe(num_train_epochs=2, save_strategy="steps", save_steps=15, ema_decay=0.9)
     run(path)
@@ -360,6 +376,7 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"resume_from_checkpoint": True}, "run holds no checkpoint to resume from"),
         ({"freeze": ["encoder"]}, "'encoder' matches none"),
         ({"ema_decay": 0.9, "average_checkpoints": 2}, "both average the weights; choose one"),
+        ({"bpe_dropout": 0.1}, "a tokenizer of the kind 'bpe'"),
         ({"ema_decay": 1}, "ema_decay must lie between 0 and 1"),
         ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
     ],
