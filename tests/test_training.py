@@ -253,7 +253,7 @@ def test_a_run_learns_saves_and_reports(write_recipe, tmp_path):
 
 def test_each_source_is_scored_once_against_all_its_targets(write_recipe, tmp_path):
     path = write_recipe(num_train_epochs=10)
-    (tmp_path / "test.tsv").write_text("rot hund\tred dog\nrot hund\tcrimson dog\nkatze\tcat\n")
+    (tmp_path / "test.tsv").write_text("rot hund\tcrimson dog\nrot hund\tred dog\nkatze\tcat\n")
     results = run(path, "evaluation.group_references=true")["scores"]["held_out"]
     assert results["exact_match"]["score"] == 100 and [row["count"] for row in results["by_length"]] == [2, 0]
     again = run(path, f"training.output_dir={tmp_path / 'apart'}")["scores"]["held_out"]
