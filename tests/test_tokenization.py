@@ -289,7 +289,7 @@ def test_real_text_comes_back(kind):
 def test_bpe_dropout_divides_anew_and_decodes_alike(joint):
     texts = ["the weather and the feather", "whether the leather", "a <s> ▁ weather—42 ☃"] * 3
     plain = train_tokenizer(texts, texts, kind="bpe", vocab_size=320, joint=joint)
-    random = with_bpe_dropout(plain, 0.5)
+    random = with_bpe_dropout(plain, 0.8)
     expected = plain(texts, text_target=texts)
     for name in ("input_ids", "labels"):
         divisions = [random(texts, text_target=texts)[name] for _ in range(5)]
