@@ -158,6 +158,7 @@ def _add_translate(commands):
     parser = commands.add_parser("translate", help="translate lines of text")
     _add_model_options(parser)
     _add_bulk_options(parser)
+    parser.add_argument("text", nargs="*", help="sentences; default: the lines of the input")
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
     _add_replace_unknown(parser)
@@ -165,9 +166,11 @@ def _add_translate(commands):
 
 
 def _translate(arguments):
+    if arguments.text and arguments.input:
+        raise ValueError("expected sentences or --input, got both")
     translate = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
     with contextlib.ExitStack() as stack:
-        source = _open_text(arguments.input, "r", sys.stdin, stack)
+        source = arguments.text or _open_text(arguments.input, "r", sys.stdin, stack)
         target = _open_text(arguments.output, "w", sys.stdout, stack)
         for translations in _with_progress(translate(line.rstrip("\r\n") for line in source)):
             target.writelines(translation + "\n" for translation in translations)
@@ -201,7 +204,8 @@ def _add_attention(commands):
 def _attention(arguments):
     from .visualization import attention_html, plot_attention
 
-    record = _load_translator(arguments)(arguments.text, output_attentions=True)[0]
+    translator = _load_translator(arguments.models, arguments.beams)
+    record = translator(arguments.text, output_attentions=True)[0]
     title = f"{arguments.text} → {record['translation_text']}"
     picture = (record["attention"], record["source_tokens"], record["target_tokens"])
     if Path(arguments.output).suffix == ".html":
@@ -368,7 +372,14 @@ def _demo(arguments):
 
 
 def _add_model_options(parser: argparse.ArgumentParser):
-    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        dest="models",
+        metavar="MODEL",
+        help="checkpoint folder or Hub id; several translate together by the mean of their probabilities (default: "
+        "the German to English model that comes with the package)",
+    )
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
 
 
@@ -422,25 +433,39 @@ def _load_tokenizer(name: str):
     return AutoTokenizer.from_pretrained(name)
 
 
-def _load_translator(arguments, **options):
-    """A translation pipeline of the checkpoint, with the generation options of the command line."""
+def _load_translator(models: Sequence[str] | None, beams: int | None, **options):
+    """A translation pipeline of one checkpoint, of several together, or of the one that comes with the package."""
     from transformers import pipeline
 
     import hf_rnn_attn
 
+    from .ensemble import load_ensemble
+
     hf_rnn_attn.register()
-    generation = {} if arguments.beams is None else {"num_beams": arguments.beams}
-    return pipeline("translation", model=arguments.model, **generation, **options)
+    if models is None or len(models) == 1:
+        parts = {"model": _model_names(models)[0]}
+    else:
+        ensemble, tokenizer = load_ensemble(models)
+        parts = {"model": ensemble, "tokenizer": tokenizer}
+    generation = {} if beams is None else {"num_beams": beams}
+    return pipeline("translation", **parts, **generation, **options)
+
+
+def _model_names(models: Sequence[str] | None) -> list[str]:
+    import hf_rnn_attn
+
+    return list(models or [next(iter(hf_rnn_attn.BUNDLED.values()))])
 
 
 def _load_bulk_translator(arguments, **options) -> Callable[[Iterable[str]], Iterator[list[str]]]:
     """`bulk.translate_lines` with the options of the command line; what it returns takes the lines."""
     from .bulk import translate_lines, translate_lines_in_processes
 
+    load = functools.partial(_load_translator, arguments.models, arguments.beams, **options)
     if arguments.processes == 1:
-        translator = _load_translator(arguments, **options)
+        translator = load()
         return lambda lines: translate_lines(lines, translator, arguments.batch_tokens)
-    load, tokenizer = functools.partial(_load_translator, arguments, **options), _load_tokenizer(arguments.model)
+    tokenizer = _load_tokenizer(_model_names(arguments.models)[0])
     return lambda lines: translate_lines_in_processes(
         lines, load, tokenizer, arguments.batch_tokens, arguments.processes
     )

@@ -37,12 +37,13 @@ from transformers import (
     set_seed,
 )
 
-from .data import TokenBatchSampler, encode_pairs, group_references, pair_lengths, read_pairs
+from .data import TokenBatchSampler, encode_afresh, encode_pairs, group_references, pair_lengths, read_pairs
+from .ema import EMA_FILE, EmaCallback
 from .evaluation import TextMetric, load_metric, score_by_length, trainer_metrics
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from .recipe import Recipe
-from .tokenization import train_tokenizer
+from .tokenization import train_tokenizer, with_bpe_dropout
 
 
 SCHEDULES = ("linear", "exponential", "inverse_sigmoid")
@@ -53,7 +54,15 @@ TOKENIZER_FOLDER = "tokenizer"
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 ERROR_RATES = ("ter", "cer", "token_error_rate")
 # what a trainer's checkpoint holds besides the model; a published folder must not carry it
-TRAINER_FILES = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", "training_args.bin")
+TRAINER_FILES = (
+    "optimizer*",
+    "scheduler.pt",
+    "scaler.pt",
+    "rng_state*",
+    "trainer_state.json",
+    "training_args.bin",
+    EMA_FILE,
+)
 
 
 class ScheduledSamplingCallback(TrainerCallback):
@@ -418,6 +427,10 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.early_stopping_patience needs training.eval_strategy: epoch or steps")
     if section.early_stopping_patience is not None and arguments.metric_for_best_model is None:
         raise ValueError(f"{where}.early_stopping_patience needs training.metric_for_best_model")
+    if section.ema_decay is not None and section.average_checkpoints is not None:
+        raise ValueError(f"{where}: ema_decay and average_checkpoints both average the weights; choose one")
+    if section.bpe_dropout is not None and recipe.data.reading.get("streaming"):
+        raise ValueError(f"{where}.bpe_dropout encodes the pairs again and cannot do so with data.streaming")
     if section.tokens_per_batch is not None and recipe.data.reading.get("streaming"):
         raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
     _check_best_metric(recipe, arguments)
@@ -521,7 +534,7 @@ def _build_trainer(
         "args": arguments,
         "data_collator": DataCollatorForSeq2Seq(tokenizer, model=model),
         "processing_class": tokenizer,
-        "train_dataset": encode_pairs(pairs["train"], tokenizer, **recipe.data.encoding),
+        "train_dataset": _training_pairs(recipe, pairs["train"], tokenizer),
         "callbacks": _build_callbacks(recipe),
     }
     if "validation" in pairs:
@@ -531,10 +544,21 @@ def _build_trainer(
     return RnnAttnTrainer(**options, tokens_per_batch=recipe.training.tokens_per_batch)
 
 
+def _training_pairs(
+    recipe: Recipe, pairs: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase
+) -> Dataset | IterableDataset:
+    encoded = encode_pairs(pairs, tokenizer, **recipe.data.encoding)
+    if recipe.training.bpe_dropout is None:
+        return encoded
+    return encode_afresh(encoded, with_bpe_dropout(tokenizer, recipe.training.bpe_dropout))
+
+
 def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
     callbacks = []
     if recipe.training.scheduled_sampling is not None:
         callbacks.append(ScheduledSamplingCallback(**dataclasses.asdict(recipe.training.scheduled_sampling)))
+    if recipe.training.ema_decay is not None:
+        callbacks.append(EmaCallback(recipe.training.ema_decay))
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
     return callbacks

@@ -252,7 +252,9 @@ def measure_startup(repeats: int) -> dict[str, list[float]]:
         commands = {
             "import of the model and the pipeline": "from hf_rnn_attn import RnnAttnModel, TranslationPipeline",
             "hf-rnn-attn --help": command.format(["--help"]),
-            "first translation by hf-rnn-attn translate": command.format(["translate", folder, "-i", SMALL_INPUT]),
+            "first translation by hf-rnn-attn translate": command.format(
+                ["translate", "--model", folder, "-i", SMALL_INPUT]
+            ),
         }
         times = {name: [] for name in commands}
         for _ in range(repeats):

@@ -38,7 +38,7 @@ class Shouter:
 def translator(monkeypatch):
     shouter = Shouter()
 
-    def load(arguments, **options):
+    def load(models, beams, **options):
         shouter.options = options
         return shouter
 
@@ -91,11 +91,11 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         (["average", "missing", "-o", "out"], "missing is no checkpoint"),
         (["average", "a", "b", "-o", "out", "--count", "2"], "expected one folder, got 2"),
         (["average", "a", "-o", "out", "--metric", "loss"], "add --count"),
-        (["evaluate", "model", "a", "b", "c"], "got 3 files"),
-        (["evaluate", "model", "missing.tsv"], "missing.tsv: no such file"),
-        (["evaluate", "model", "a.tsv", "--metrics", "blue"], "unknown metric 'blue'"),
-        (["translate", "missing", "--processes", "2"], "couldn't find them"),
-        (["translate", "model", "-i", "missing.txt"], "No such file or directory: 'missing.txt'"),
+        (["evaluate", "a", "b", "c"], "got 3 files"),
+        (["evaluate", "missing.tsv"], "missing.tsv: no such file"),
+        (["evaluate", "a.tsv", "--metrics", "blue"], "unknown metric 'blue'"),
+        (["translate", "--model", "missing", "--processes", "2"], "couldn't find them"),
+        (["translate", "--model", "model", "-i", "missing.txt"], "No such file or directory: 'missing.txt'"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_two(arguments, message, translator, capsys, monkeypatch, tmp_path):
@@ -125,7 +125,7 @@ def test_translate_keeps_one_line_for_each_line(translator, tmp_path, monkeypatc
     source, target = tmp_path / "source.txt", tmp_path / "target.txt"
     # a line separator and a carriage return inside of a line are text; the last line has no end
     source.write_bytes("ein hund\r\n\nzwei\u2028drei\nrot\rblau\nende".encode())
-    assert cli.main(["translate", "model", "-i", str(source), "-o", str(target), "--batch-tokens", "9"]) == 0
+    assert cli.main(["translate", "--model", "model", "-i", str(source), "-o", str(target), "--batch-tokens", "9"]) == 0
     assert target.read_bytes().decode() == "EIN HUND\n\nZWEI\u2028DREI\nROT\rBLAU\nENDE\n"
 
 
@@ -141,13 +141,15 @@ def test_translate_replaces_unknown_words(translator, tmp_path, arguments, optio
     (tmp_path / "in.txt").write_text("ein Hund\n", encoding="utf-8")
     (tmp_path / "words.tsv").write_text("Hund\tdog\nHaus am See\tlake house\n", encoding="utf-8")
     files = ["-i", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")]
-    assert cli.main(["translate", "model", *files, *(argument.format(tmp_path) for argument in arguments)]) == 0
+    assert (
+        cli.main(["translate", "--model", "model", *files, *(argument.format(tmp_path) for argument in arguments)]) == 0
+    )
     assert translator.options == options
 
 
 def test_a_broken_dictionary_is_reported_with_its_line(translator, tmp_path, capsys):
     (tmp_path / "words.tsv").write_text("Hund\tdog\nKatze cat\n", encoding="utf-8")
-    assert cli.main(["translate", "model", "--replace-unknown", str(tmp_path / "words.tsv")]) != 0
+    assert cli.main(["translate", "--model", "model", "--replace-unknown", str(tmp_path / "words.tsv")]) != 0
     assert "words.tsv:2: expected word, tab, translation; got 'Katze cat\\n'" in capsys.readouterr().err
 
 
@@ -156,28 +158,35 @@ def test_translate_reads_standard_input_and_writes_standard_output(translator, m
     target = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr("sys.stdin", source)
     monkeypatch.setattr("sys.stdout", target)
-    assert cli.main(["translate", "model"]) == 0
+    assert cli.main(["translate", "--model", "model"]) == 0
     assert target.buffer.getvalue().decode() == "GRÖSSE\n\nB\n"
+
+
+def test_translate_takes_sentences_too(translator, capsys):
+    assert cli.main(["translate", "ein hund", "b"]) == 0
+    assert capsys.readouterr().out == "EIN HUND\nB\n"
+    assert cli.main(["translate", "ein hund", "-i", "in.txt"]) == 2
+    assert "got both" in capsys.readouterr().err
 
 
 def test_processes_get_a_loader_that_travels(tmp_path, monkeypatch):
     def translate(lines, load, tokenizer, tokens_per_batch, processes):
-        arguments = pickle.loads(pickle.dumps(load)).args[0]
-        yield [f"{line} {arguments.model} {tokenizer} {tokens_per_batch} {processes}" for line in lines]
+        (model,), beams = pickle.loads(pickle.dumps(load)).args
+        yield [f"{line} {model} {beams} {tokenizer} {tokens_per_batch} {processes}" for line in lines]
 
     monkeypatch.setattr("hf_rnn_attn.bulk.translate_lines_in_processes", translate)
     monkeypatch.setattr(cli, "_load_tokenizer", lambda name: f"tokenizer of {name}")
     (tmp_path / "in.txt").write_text("a\n\n")
     files = ["-i", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")]
-    assert cli.main(["translate", "model", *files, "--processes", "2", "--batch-tokens", "7"]) == 0
-    expected = "model tokenizer of model 7 2\n"
+    assert cli.main(["translate", "--model", "model", *files, "--processes", "2", "--batch-tokens", "7"]) == 0
+    expected = "model None tokenizer of model 7 2\n"
     assert (tmp_path / "out.txt").read_text() == f"a {expected} {expected}"
 
 
 @pytest.mark.parametrize("option", ["--processes", "--batch-tokens"])
 def test_counts_are_at_least_one(option, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["translate", "model", option, "0"])
+        cli.main(["translate", "--model", "model", option, "0"])
     assert "expected a number of at least 1, got 0" in capsys.readouterr().err
 
 
@@ -186,7 +195,7 @@ def test_evaluate_scores_files_overall_and_by_length(translator, tmp_path, capsy
     (tmp_path / "target.txt").write_text("A B C\nd\nE G\n")
     files = [str(tmp_path / "source.txt"), str(tmp_path / "target.txt")]
     metrics = ["--metrics", "exact_match", "sacrebleu", "--by-length", "1", "2", "-o", str(tmp_path / "scores.json")]
-    assert cli.main(["evaluate", "model", *files, *metrics]) == 0
+    assert cli.main(["evaluate", *files, *metrics]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["exact_match"]["score"] == pytest.approx(100 / 3)
     assert "tok:13a" in scores["sacrebleu"]["signature"] and "case:mixed" in scores["sacrebleu"]["signature"]
@@ -197,15 +206,15 @@ def test_evaluate_scores_files_overall_and_by_length(translator, tmp_path, capsy
 def test_evaluate_reads_a_file_of_pairs_and_can_ignore_case(translator, tmp_path, capsys):
     (tmp_path / "pairs.csv").write_text("de,en\na b,a b\nd,D\n")
     columns = ["--source-column", "de", "--target-column", "en", "--metrics", "exact_match"]
-    assert cli.main(["evaluate", "model", str(tmp_path / "pairs.csv"), *columns]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "pairs.csv"), *columns]) == 0
     assert json.loads(capsys.readouterr().out) == {"exact_match": {"score": 50.0}}
-    assert cli.main(["evaluate", "model", str(tmp_path / "pairs.csv"), *columns, "--lowercase"]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "pairs.csv"), *columns, "--lowercase"]) == 0
     assert json.loads(capsys.readouterr().out) == {"exact_match": {"score": 100.0}}
 
 
 def test_evaluate_groups_references_and_passes_the_tokenizer_on(translator, tmp_path, capsys):
     (tmp_path / "pairs.tsv").write_text("a b c d\tA B\na b c d\tA B C D\nx, y z w\tX, Y Z W\n")
-    arguments = ["evaluate", "model", str(tmp_path / "pairs.tsv"), "--metrics", "exact_match", "sacrebleu"]
+    arguments = ["evaluate", str(tmp_path / "pairs.tsv"), "--metrics", "exact_match", "sacrebleu"]
     assert cli.main([*arguments, "--group-references", "--tokenize", "none", "--replace-unknown"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["exact_match"]["score"] == 100 and scores["sacrebleu"]["score"] == pytest.approx(100)
@@ -219,10 +228,10 @@ def test_evaluate_groups_references_and_passes_the_tokenizer_on(translator, tmp_
 def test_attention_draws_a_page_or_a_picture(translator, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is an optional dependency")
     page, picture = tmp_path / "a.html", tmp_path / "a.png"
-    assert cli.main(["attention", "model", "ein Hund", "-o", str(page)]) == 0
+    assert cli.main(["attention", "ein Hund", "-o", str(page)]) == 0
     assert capsys.readouterr().out == f"EIN HUND\n{page}\n"
     assert "DOG" in page.read_text(encoding="utf-8")
-    assert cli.main(["attention", "model", "ein Hund", "-o", str(picture)]) == 0
+    assert cli.main(["attention", "ein Hund", "-o", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -254,13 +263,12 @@ def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
     tokenizer.save_pretrained(tmp_path / "model")
     (tmp_path / "source.txt").write_text("ein hund\n\nhund\n")
     files = ["-i", str(tmp_path / "source.txt"), "-o", str(tmp_path / "target.txt")]
-    assert cli.main(["translate", str(tmp_path / "model"), *files, "--beams", "2"]) == 0
+    assert cli.main(["translate", "--model", str(tmp_path / "model"), *files, "--beams", "2"]) == 0
     lines = (tmp_path / "target.txt").read_text().split("\n")
     ids = model.eval().generate(**tokenizer("hund", return_tensors="pt"), num_beams=2)
     assert (len(lines), lines[1], lines[2]) == (4, "", tokenizer.decode(ids[0], skip_special_tokens=True))
-    arguments = cli.build_parser().parse_args(["translate", str(tmp_path / "model"), "--beams", "2"])
-    assert cli._load_translator(arguments)._forward_params == {"num_beams": 2}
-    assert cli.main(["attention", str(tmp_path / "model"), "ein hund", "-o", str(tmp_path / "a.html")]) == 0
+    assert cli._load_translator([str(tmp_path / "model")], 2)._forward_params == {"num_beams": 2}
+    assert cli.main(["attention", "ein hund", "--model", str(tmp_path / "model"), "-o", str(tmp_path / "a.html")]) == 0
     assert "▁hund" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 

@@ -33,6 +33,7 @@ ORDER = [
     "dates",
     "tokenization",
     "bulk",
+    "ensemble",
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",
@@ -40,6 +41,7 @@ ORDER = [
     "evaluation",
     "alignment",
     "visualization",
+    "ema",
     "recipe",
     "training",
     "export",
@@ -89,8 +91,9 @@ def test_what_is_imported_is_declared():
 
 def test_public_names_resolve():
     models = ["RnnAttnConfig", "RnnAttnForConditionalGeneration", "RnnAttnModel", "RnnAttnTokenizer"]
-    assert hf_rnn_attn.__all__ == [*models, "TranslationPipeline", "train_tokenizer"]
-    for name in hf_rnn_attn.__all__:
+    names = [*models, "TranslationPipeline", "train_tokenizer"]
+    assert hf_rnn_attn.__all__ == ["BUNDLED", *names]
+    for name in names:
         assert getattr(hf_rnn_attn, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Transformer'"):
         _ = hf_rnn_attn.Transformer

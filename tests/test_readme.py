@@ -78,7 +78,7 @@ def test_a_wrong_command_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(AssertionError):
         run_program(["make", "coffee"], tmp_path, monkeypatch)
     with pytest.raises(AssertionError):
-        run_program(["hf-rnn-attn", "translate", "nowhere", "--input", "nothing.txt"], tmp_path, monkeypatch)
+        run_program(["hf-rnn-attn", "translate", "--model", "nowhere", "--input", "nothing.txt"], tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="unknown key"):
         run_program(
             ["hf-rnn-attn", "train", "scripts/multi30k_de_en.yaml", "--set", "model.atention=dot"],

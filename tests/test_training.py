@@ -256,7 +256,7 @@ def test_a_run_learns_saves_and_reports(write_recipe, tmp_path):
 
 def test_each_source_is_scored_once_against_all_its_targets(write_recipe, tmp_path):
     path = write_recipe(num_train_epochs=10)
-    (tmp_path / "test.tsv").write_text("rot hund\tred dog\nrot hund\tcrimson dog\nkatze\tcat\n")
+    (tmp_path / "test.tsv").write_text("rot hund\tcrimson dog\nrot hund\tred dog\nkatze\tcat\n")
     results = run(path, "evaluation.group_references=true")["scores"]["held_out"]
     assert results["exact_match"]["score"] == 100 and [row["count"] for row in results["by_length"]] == [2, 0]
     again = run(path, f"training.output_dir={tmp_path / 'apart'}")["scores"]["held_out"]
@@ -308,6 +308,51 @@ def test_the_saved_model_is_the_mean_of_the_best_checkpoints(write_recipe, tmp_p
     assert not torch.equal(saved["lm_head.weight"], weights(tmp_path / "run" / "checkpoint-66")["lm_head.weight"])
 
 
+def test_subwords_are_dropped_in_training_alone(write_recipe, tmp_path):
+    # nothing is learnt, so that losses differ by their texts alone
+    settings = {"num_train_epochs": 1, "learning_rate": 0.0, "logging_strategy": "epoch", "eval_strategy": "epoch"}
+    folders = {0.5: tmp_path / "dropped", None: tmp_path / "plain"}
+    for probability, folder in folders.items():
+        bpe = {"tokenizer": {"kind": "bpe", "vocab_size": 330}, "bpe_dropout": probability}
+        run(write_recipe(**settings, **bpe, output_dir=str(folder)))
+    logs = [json.loads((folder / "trainer_state.json").read_text())["log_history"] for folder in folders.values()]
+    dropped, plain = ({name: value for entry in log for name, value in entry.items()} for log in logs)
+    assert dropped["loss"] != pytest.approx(plain["loss"], abs=1e-3) and dropped["eval_loss"] == plain["eval_loss"]
+    first, second = ((folder / "tokenizer.json").read_text() for folder in folders.values())
+    assert first == second and '"dropout": null' in first
+
+
+def test_a_resumed_run_continues_the_moving_average(write_recipe, tmp_path):
+    path = write_recipe(num_train_epochs=2, save_strategy="steps", save_steps=15, ema_decay=0.9)
+    run(path)
+    shutil.copytree(tmp_path / "run" / "checkpoint-15", tmp_path / "resumed" / "checkpoint-15")
+    shutil.copytree(tmp_path / "run" / "tokenizer", tmp_path / "resumed" / "tokenizer")
+    resumed = [f"training.output_dir={tmp_path / 'resumed'}", "training.resume_from_checkpoint=true"]
+    run(path, *resumed)
+    assert_same_weights(tmp_path / "run", tmp_path / "resumed")
+    raw, mean = (
+        load_file(tmp_path / "run" / "checkpoint-44" / name) for name in ("model.safetensors", "ema.safetensors")
+    )
+    saved = weights(tmp_path / "run")
+    assert all(torch.equal(saved[name], mean[name]) for name in mean)
+    assert not torch.equal(saved["lm_head.weight"], raw["lm_head.weight"])
+    (tmp_path / "resumed" / "checkpoint-44" / "ema.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"checkpoint-44 holds no ema\.safetensors; it was trained without"):
+        run(path, *resumed)
+
+
+def test_the_moving_average_is_what_is_evaluated_and_the_best_is_kept(write_recipe, tmp_path):
+    settings = {"num_train_epochs": 2, "save_strategy": "epoch", "eval_strategy": "epoch", "greater_is_better": True}
+    best = {"metric_for_best_model": "loss", "load_best_model_at_end": True}
+    run(write_recipe(**settings, **best, ema_decay=0.9))
+    log = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
+    # for one who wants the loss to rise, the first epoch is the best
+    assert losses[0] > losses[1]
+    mean = load_file(tmp_path / "run" / "checkpoint-22" / "ema.safetensors")
+    assert all(torch.equal(tensor, mean[name]) for name, tensor in weights(tmp_path / "run").items())
+
+
 def logged_rates(folder):
     log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     return [entry["learning_rate"] for entry in log if "learning_rate" in entry]
@@ -331,6 +376,9 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"early_stopping_patience": 2, "eval_strategy": "epoch"}, "needs training.metric_for_best_model"),
         ({"resume_from_checkpoint": True}, "run holds no checkpoint to resume from"),
         ({"freeze": ["encoder"]}, "'encoder' matches none"),
+        ({"ema_decay": 0.9, "average_checkpoints": 2}, "both average the weights; choose one"),
+        ({"bpe_dropout": 0.1}, "a tokenizer of the kind 'bpe'"),
+        ({"ema_decay": 1}, "ema_decay must lie between 0 and 1"),
         ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
     ],
 )
