@@ -514,7 +514,7 @@ def test_attention_belongs_to_the_returned_sequence(make_model, tokenizer, decod
             ids = record["translation_token_ids"]
             kept = ids[1:] != tokenizer.pad_token_id
             expected = teacher_forced_attention(model, tokenizer, text, ids)[kept]
-            torch.testing.assert_close(torch.tensor(record["attention"]), expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(torch.tensor(record["attention"]), expected, atol=5e-5, rtol=0)
             assert record["source_tokens"] == [*text.split(), "</s>"]
             assert record["target_tokens"] == tokenizer.convert_ids_to_tokens(ids[1:][kept].tolist())
 
@@ -554,7 +554,7 @@ def test_attention_after_a_prompt_starts_behind_it(translator, model, tokenizer)
     ids = record["translation_token_ids"]
     assert ids[:3].tolist() == prompt[0].tolist()
     expected = teacher_forced_attention(model, tokenizer, TEXT, ids)[2:][ids[3:] != 0]
-    torch.testing.assert_close(torch.tensor(record["attention"]), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.tensor(record["attention"]), expected, atol=5e-5, rtol=0)
 
 
 def test_attention_follows_the_beam():
