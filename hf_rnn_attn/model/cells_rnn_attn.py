@@ -24,17 +24,10 @@ class _LstmStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, projected, recurrent, cell):
-        hidden_size = cell.shape[-1]
-        gates = (projected + recurrent).to(cell.dtype)
-        gates[:, : 2 * hidden_size].sigmoid_()
-        gates[:, 2 * hidden_size : 3 * hidden_size].tanh_()
-        gates[:, 3 * hidden_size :].sigmoid_()
-        input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
-        new_cell = torch.addcmul(forget_gate * cell, input_gate, candidate)
-        squashed = torch.tanh(new_cell)
+        hidden, new_cell, gates, squashed = _lstm_step_in_place(projected, recurrent, cell)
         ctx.save_for_backward(gates, cell, squashed)
         ctx.dtypes = projected.dtype, recurrent.dtype
-        return output_gate * squashed, new_cell
+        return hidden, new_cell
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -55,6 +48,19 @@ class _LstmStep(torch.autograd.Function):
         return projected, recurrent, new_cell_gradient * forget_gate
 
 
+def _lstm_step_in_place(projected, recurrent, cell):
+    """Returns hidden state, cell, and what the backward pass needs: the gates after their activation, tanh(cell)."""
+    hidden_size = cell.shape[-1]
+    gates = (projected + recurrent).to(cell.dtype)
+    gates[:, : 2 * hidden_size].sigmoid_()
+    gates[:, 2 * hidden_size : 3 * hidden_size].tanh_()
+    gates[:, 3 * hidden_size :].sigmoid_()
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
+    new_cell = torch.addcmul(forget_gate * cell, input_gate, candidate)
+    squashed = torch.tanh(new_cell)
+    return output_gate * squashed, new_cell, gates, squashed
+
+
 def lstm_step(projected, recurrent, state):
     """Hochreiter & Schmidhuber 1997 with forget gate. Gates in torch's order: input, forget, candidate, output.
 
@@ -62,7 +68,9 @@ def lstm_step(projected, recurrent, state):
     """
     _, cell = state
     if not torch.compiler.is_compiling():
-        return _LstmStep.apply(projected, recurrent, cell)
+        if torch.is_grad_enabled():
+            return _LstmStep.apply(projected, recurrent, cell)
+        return _lstm_step_in_place(projected, recurrent, cell)[:2]
     input_gate, forget_gate, candidate, output_gate = (projected + recurrent).chunk(4, -1)
     cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
     return torch.sigmoid(output_gate) * torch.tanh(cell), cell

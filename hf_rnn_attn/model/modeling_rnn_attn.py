@@ -713,11 +713,13 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
-    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, **kwargs):
-        # a key-value cache can be fed a word twice; a recurrent state would read it twice
-        if past_key_values is not None and past_key_values.get_seq_length() > 0:
-            input_ids = input_ids[:, past_key_values.get_seq_length() :]
-        return super().prepare_inputs_for_generation(input_ids, past_key_values=past_key_values, **kwargs)
+    def prepare_inputs_for_generation(
+        self, input_ids, past_key_values=None, inputs_embeds=None, next_sequence_length=None, **kwargs
+    ):
+        # all that this model needs of the library's method, which looks signatures up at every step; `inputs_embeds` are
+        # the encoder's, and a recurrent state must not be fed a word twice as a key-value cache may be
+        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+        return {"decoder_input_ids": input_ids[:, seen:], "past_key_values": past_key_values, **kwargs}
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args):
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)
