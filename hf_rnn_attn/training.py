@@ -163,8 +163,8 @@ class BatchOrderCallback(TrainerCallback):
 class RnnAttnTrainer(Seq2SeqTrainer):
     """The library's trainer with a faster loss and, if wanted, batches of like length that are limited by tokens.
 
-    The model computes the loss, `label_smoothing_factor` included, without its logits; `eval_loss` is without
-    smoothing. `get_train_dataloader` is the only hook through which the library lets a batch sampler in: with
+    An [`RnnAttnForConditionalGeneration`] computes the loss itself, `label_smoothing_factor` included, without its
+    logits; `eval_loss` is then without smoothing. Another model is trained as by the library. `get_train_dataloader` is the only hook through which the library lets a batch sampler in: with
     `tokens_per_batch`, `per_device_train_batch_size` means nothing; accumulation, several processes and resuming work
     as ever.
 
@@ -175,7 +175,9 @@ class RnnAttnTrainer(Seq2SeqTrainer):
 
     def __init__(self, *args, tokens_per_batch: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        self.label_smoother = None
+        self.model_smooths = isinstance(self.model, RnnAttnForConditionalGeneration)
+        if self.model_smooths:
+            self.label_smoother = None
         self.batch_sampler = None
         if tokens_per_batch is None:
             return
@@ -184,7 +186,7 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         self.add_callback(BatchOrderCallback(self.batch_sampler))
 
     def compute_loss(self, model, inputs, *args, **kwargs):
-        if model.training:
+        if model.training and self.model_smooths:
             inputs = {**inputs, "smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
         return super().compute_loss(model, inputs, *args, **kwargs)
 

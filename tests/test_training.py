@@ -20,6 +20,9 @@ from torch.utils.data import BatchSampler
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    MarianConfig,
+    MarianMTModel,
+    Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     TrainerControl,
     TrainerState,
@@ -469,6 +472,21 @@ def test_the_trainer_smooths_in_training_and_not_in_evaluation(tmp_path):
     assert abs(smoothed - plain) > 0.01
     torch.testing.assert_close(trainer.compute_loss(model.train(), inputs), smoothed)
     torch.testing.assert_close(trainer.compute_loss(model.eval(), inputs), plain)
+
+
+def test_another_model_is_trained_as_by_the_library(tmp_path):
+    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 1, "decoder_attention_heads": 1}
+    words = {"vocab_size": 12, "pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 1}
+    model = MarianMTModel(MarianConfig(**sizes, **heads, **words, dropout=0.0)).train()
+    arguments = Seq2SeqTrainingArguments(
+        output_dir=tmp_path, label_smoothing_factor=0.3, report_to="none", use_cpu=True, dataloader_pin_memory=False
+    )
+    labels = pad(TARGETS, -100)
+    inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "labels": labels}
+    inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels)
+    ours, librarys = (trainer(model=model, args=arguments) for trainer in (RnnAttnTrainer, Seq2SeqTrainer))
+    torch.testing.assert_close(ours.compute_loss(model, dict(inputs)), librarys.compute_loss(model, dict(inputs)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is of the GNU C library")
