@@ -164,9 +164,10 @@ class RnnAttnTrainer(Seq2SeqTrainer):
     """The library's trainer with a faster loss and, if wanted, batches of like length that are limited by tokens.
 
     An [`RnnAttnForConditionalGeneration`] computes the loss itself, `label_smoothing_factor` included, without its
-    logits; `eval_loss` is then without smoothing. Another model is trained as by the library. `get_train_dataloader` is the only hook through which the library lets a batch sampler in: with
-    `tokens_per_batch`, `per_device_train_batch_size` means nothing; accumulation, several processes and resuming work
-    as ever.
+    logits; `eval_loss` is then without smoothing. Another model is trained as by the library.
+
+    `get_train_dataloader` is the only hook through which the library lets a batch sampler in: with `tokens_per_batch`,
+    `per_device_train_batch_size` means nothing; accumulation, several processes and resuming work as ever.
 
     Args:
         tokens_per_batch (`int`, *optional*):
