@@ -716,8 +716,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(
         self, input_ids, past_key_values=None, inputs_embeds=None, labels=None, next_sequence_length=None, **kwargs
     ):
-        # What this model needs of the library's method, which looks a signature up at every step. `inputs_embeds` are the
-        # encoder's and `labels` a trainer's; a recurrent state must not be fed a word twice, as a key-value cache may be
+        # What this model needs of the library's method, which looks up a signature each step. `inputs_embeds` are the
+        # encoder's and `labels` a trainer's; a recurrent state must not read a word twice, as a key-value cache may
         seen = 0 if past_key_values is None else past_key_values.get_seq_length()
         return {"decoder_input_ids": input_ids[:, seen:], "past_key_values": past_key_values, **kwargs}
 
