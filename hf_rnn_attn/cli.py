@@ -251,7 +251,7 @@ def _add_shortlist(commands):
         "--per-word", type=_positive, default=100, help="target tokens of a source token (default: %(default)s)"
     )
     parser.add_argument(
-        "--always", type=_positive, default=100, help="target tokens of every sentence (default: %(default)s)"
+        "--always", type=_positive, default=1000, help="target tokens of every sentence (default: %(default)s)"
     )
     parser.add_argument("--batch-size", type=_positive, default=32, help="pairs at a time (default: %(default)s)")
     parser.add_argument("-o", "--output", help="folder to write shortlist.safetensors into; default: that of the model")

@@ -18,17 +18,16 @@ from .alignment import encode_pairs, forced_attention
 
 
 SHORTLIST_NAME = "shortlist.safetensors"
-PER_WORD = 50
-ALWAYS = 100
 
 
 class Shortlist:
     """Target tokens for each source token, and some for every sentence (Jean et al. 2015, section 3.3).
 
     Args:
-        table (`torch.Tensor` of shape `(source vocabulary, per_word)`): the target tokens of each source token; a
-            shorter list is filled up with a token of `always`.
-        always (`torch.Tensor` of shape `(N,)`): the tokens of every sentence, the special ones among them.
+        table (`torch.Tensor` of shape `(source vocabulary, per_word)`): the target tokens of each source token, the
+            most frequent first; a shorter list is filled up with a token of `always`.
+        always (`torch.Tensor` of shape `(N,)`): the tokens of every sentence, first the special ones, then the others,
+            the most frequent first.
 
     Example:
 
@@ -82,8 +81,8 @@ def learn_shortlist(
     tokenizer: PreTrainedTokenizerBase,
     sources: Sequence[str],
     targets: Sequence[str],
-    per_word: int = PER_WORD,
-    always: int = ALWAYS,
+    per_word: int = 100,
+    always: int = 1000,
     batch_size: int = 32,
 ) -> Shortlist:
     """Learns which target tokens a source token becomes, by forced decoding of sentence pairs.
@@ -97,7 +96,7 @@ def learn_shortlist(
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer.
         sources, targets (`Sequence[str]`): the pairs, in the same order: some of the training data, or sentences like
             those to be translated with the model's own translations.
-        per_word, always (`int`, *optional*): see above.
+        per_word, always (`int`, *optional*, default to 100 and 1000): see above.
         batch_size (`int`, *optional*, defaults to 32): pairs at a time.
 
     Raises:
@@ -112,7 +111,8 @@ def learn_shortlist(
         ]
     )
     special = getattr(tokenizer, "target_tokenizer", tokenizer).all_special_ids
-    everywhere = torch.tensor(special + _most_frequent(links[:, 1], always)).unique()
+    # each once, in this order
+    everywhere = torch.tensor(list(dict.fromkeys(special + _most_frequent(links[:, 1], always))))
     table = everywhere.new_full((model.config.vocab_size, per_word), everywhere[0])
     source, rank, target = _rank_targets(links)
     kept = rank < per_word

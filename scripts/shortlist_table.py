@@ -30,16 +30,22 @@ def main():
     parser.add_argument("--shortlist", help="folder of the shortlist; default: that of the model")
     parser.add_argument("--sentences", type=int, default=300, help="sentences for BLEU (default: %(default)s)")
     parser.add_argument("--timed", type=int, default=60, help="sentences for the times (default: %(default)s)")
-    parser.add_argument("--per-word", type=int, nargs="+", default=[10, 30, 100])
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=["10:100", "10:1000", "100:1000"],
+        metavar="PER_WORD:ALWAYS",
+        help="the lists to try, cut from the one that was learned (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     sources, targets = (read_lines(path, arguments.sentences) for path in (arguments.source, arguments.target))
     translator = pipeline("translation", model=arguments.model)
     longest = Shortlist.load(arguments.shortlist or arguments.model)
-    # the targets of a source token stand in the order of their number
-    lists = {size: Shortlist(longest.table[:, :size], longest.always) for size in arguments.per_word}
-    lists = {"none": None} | lists
+    lists = {"none": None} | {size: cut(longest, *map(int, size.split(":"))) for size in arguments.sizes}
     times = {name: measure_times(translator, sources[: arguments.timed], lists, s) for name, s in SEARCHES.items()}
-    print("| per word | words, 1 sentence | words, 32 | " + " | ".join(f"BLEU, {s} | time, {s}" for s in SEARCHES), "|")
+    print(
+        "| shortlist | words, 1 sentence | words, 32 | " + " | ".join(f"BLEU, {s} | time, {s}" for s in SEARCHES), "|"
+    )
     print("| --: " * (3 + 2 * len(SEARCHES)) + "|")
     for size, shortlist in lists.items():
         cells = [size, *(f"{100 * share(translator, sources, shortlist, batch):.1f} %" for batch in (1, 32))]
@@ -52,6 +58,11 @@ def main():
 def read_lines(path, count):
     with open(path, encoding="utf-8") as file:
         return [line.rstrip("\n") for line in itertools.islice(file, count)]
+
+
+def cut(shortlist, per_word, always) -> Shortlist:
+    """The list that would have been learned with smaller sizes, but that special tokens count as some of `always`."""
+    return Shortlist(shortlist.table[:, :per_word], shortlist.always[:always])
 
 
 def measure_times(translator, sources, lists, search) -> dict:
