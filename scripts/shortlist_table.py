@@ -43,10 +43,10 @@ def main():
     longest = Shortlist.load(arguments.shortlist or arguments.model)
     lists = {"none": None} | {size: cut(longest, *map(int, size.split(":"))) for size in arguments.sizes}
     times = {name: measure_times(translator, sources[: arguments.timed], lists, s) for name, s in SEARCHES.items()}
-    print(
-        "| shortlist | words, 1 sentence | words, 32 | " + " | ".join(f"BLEU, {s} | time, {s}" for s in SEARCHES), "|"
-    )
-    print("| --: " * (3 + 2 * len(SEARCHES)) + "|")
+    columns = ["shortlist", "words, 1 sentence", "words, 32"]
+    columns += [f"{what}, {search}" for search in SEARCHES for what in ("BLEU", "time")]
+    print("|", " | ".join(columns), "|")
+    print("| --: " * len(columns) + "|")
     for size, shortlist in lists.items():
         cells = [size, *(f"{100 * share(translator, sources, shortlist, batch):.1f} %" for batch in (1, 32))]
         for name, search in SEARCHES.items():

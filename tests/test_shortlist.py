@@ -133,6 +133,14 @@ def test_only_chosen_words_come_out(options):
     assert set(found.flatten().tolist()) <= few and found.shape[1] > 5
 
 
+def test_an_assistant_chooses_rows_of_its_own():
+    model = small_model()
+    assistant = small_model(decoder_hidden_size=6)
+    words = {"output_words": model.select_output_words(FEW)}
+    expected = model.generate(**ALONE, max_new_tokens=9, **words)
+    assert torch.equal(model.generate(**ALONE, max_new_tokens=9, assistant_model=assistant, **words), expected)
+
+
 def test_a_beam_wider_than_the_list_still_finds_something():
     model = small_model()
     words = model.select_output_words(torch.tensor([2, 5]))

@@ -775,6 +775,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             model_kwargs["past_key_values"] = RnnAttnCache(self.config.decoder_layers)
             if generation_config.is_assistant:
                 model_kwargs["past_key_values"].activate_past_recording()
+        if generation_config.is_assistant and model_kwargs.get("output_words") is not None:
+            # those of the model that it assists
+            model_kwargs["output_words"] = self.select_output_words(model_kwargs["output_words"].words)
 
     def _beam_search(self, input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs):
         # absent where the checkpoint's generation_config was replaced by one without them
