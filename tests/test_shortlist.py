@@ -222,6 +222,9 @@ def test_learned_and_used_from_the_command_line(folder, tmp_path, capsys):
     assert run(*translate, "--shortlist", tmp_path / "list") == 0
     few = capsys.readouterr().out
     loaded = Shortlist.load(tmp_path / "list")
+    specials = len(cli._load_tokenizer(str(folder)).all_special_ids)
+    # the most frequent token is a special one
+    assert (loaded.table.shape[1], len(loaded.always)) == (1, specials)
     translator = pipeline("translation", model=str(folder), num_beams=1, shortlist=loaded)
     assert few == translator("der katze")[0]["translation_text"] + "\n" != full
 
