@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .evaluation import TextMetric
 
@@ -146,12 +146,35 @@ def align(
         yield from _align_batch(model, tokenizer, sources[batch], targets[batch])
 
 
-@torch.no_grad()
 def _align_batch(model, tokenizer, sources, targets):
+    source, target = encode_pairs(tokenizer, sources, targets, return_offsets_mapping=True)
+    attention = forced_attention(model, source, target).numpy()
+    for row, texts in enumerate(zip(sources, targets, strict=True)):
+        spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
+        words = word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
+        yield links_of(words)
+
+
+def encode_pairs(
+    tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], targets: Sequence[str], **options
+) -> tuple[BatchEncoding, BatchEncoding]:
+    """Tokens of both sides of sentence pairs, padded on the right; `options` go to the tokenizer."""
+    options = {"padding": True, "return_tensors": "pt", "padding_side": "right"} | options
     source_tokenizer = getattr(tokenizer, "source_tokenizer", tokenizer)
     target_tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
-    options = {"padding": True, "return_offsets_mapping": True, "return_tensors": "pt", "padding_side": "right"}
-    source, target = source_tokenizer(list(sources), **options), target_tokenizer(list(targets), **options)
+    return source_tokenizer(list(sources), **options), target_tokenizer(list(targets), **options)
+
+
+@torch.no_grad()
+def forced_attention(model: PreTrainedModel, source: BatchEncoding, target: BatchEncoding) -> torch.Tensor:
+    """What the model looks at while it is made to say the targets: attention of its last layer, mean over the heads.
+
+    Returns:
+        `torch.FloatTensor` of shape `(B, T, S)`, on the CPU; row t generated target token t.
+
+    Raises:
+        ValueError: for a model without attention.
+    """
     labels = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)
     outputs = model(
         input_ids=source["input_ids"].to(model.device),
@@ -161,8 +184,4 @@ def _align_batch(model, tokenizer, sources, targets):
     )
     if not outputs.cross_attentions:
         raise ValueError("alignment needs a model that returns cross attentions, and this one returned none")
-    attention = outputs.cross_attentions[-1].mean(1).cpu().numpy()
-    for row, texts in enumerate(zip(sources, targets, strict=True)):
-        spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
-        words = word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
-        yield links_of(words)
+    return outputs.cross_attentions[-1].mean(1).cpu()

@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_translate,
         _add_attention,
         _add_align,
+        _add_shortlist,
         _add_average,
         _add_publish,
         _add_export,
@@ -204,7 +205,7 @@ def _add_attention(commands):
 def _attention(arguments):
     from .visualization import attention_html, plot_attention
 
-    translator = _load_translator(arguments.models, arguments.beams)
+    translator = _load_translator(arguments.models, arguments.beams, **_read_shortlist(arguments))
     record = translator(arguments.text, output_attentions=True)[0]
     title = f"{arguments.text} → {record['translation_text']}"
     picture = (record["attention"], record["source_tokens"], record["target_tokens"])
@@ -239,6 +240,35 @@ def _align(arguments):
     if arguments.gold:
         scores = AlignmentErrorRate().compute(predictions=lines, references=_read_lines(arguments.gold))
         print(json.dumps(scores), file=sys.stderr)
+
+
+def _add_shortlist(commands):
+    parser = commands.add_parser("shortlist", help="learn which few words each sentence needs, for faster translation")
+    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("source", help="text file, one sentence a line")
+    parser.add_argument("target", help="text file with their translations")
+    parser.add_argument(
+        "--per-word", type=_positive, default=100, help="target tokens of a source token (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--always", type=_positive, default=1000, help="target tokens of every sentence (default: %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=_positive, default=32, help="pairs at a time (default: %(default)s)")
+    parser.add_argument("-o", "--output", help="folder to write shortlist.safetensors into; default: that of the model")
+    parser.set_defaults(command=_shortlist)
+
+
+def _shortlist(arguments):
+    from .shortlist import SHORTLIST_NAME, learn_shortlist
+
+    if arguments.output is None and not Path(arguments.model).is_dir():
+        raise ValueError(f"{arguments.model} is no folder to write the shortlist into; say --output FOLDER")
+    pairs = _read_lines(arguments.source), _read_lines(arguments.target)
+    model, tokenizer = _load_model(arguments.model)
+    sizes = {"per_word": arguments.per_word, "always": arguments.always, "batch_size": arguments.batch_size}
+    folder = Path(arguments.output or arguments.model)
+    learn_shortlist(model, tokenizer, *pairs, **sizes).save(folder)
+    print(f"shortlist written to {folder / SHORTLIST_NAME}")
 
 
 def _add_average(commands):
@@ -381,6 +411,13 @@ def _add_model_options(parser: argparse.ArgumentParser):
         "the German to English model that comes with the package)",
     )
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
+    parser.add_argument(
+        "--shortlist",
+        nargs="?",
+        const=True,
+        metavar="FOLDER",
+        help="compute only the words that `hf-rnn-attn shortlist` found for a sentence; default: of the model's folder",
+    )
 
 
 def _add_bulk_options(parser: argparse.ArgumentParser):
@@ -457,10 +494,21 @@ def _model_names(models: Sequence[str] | None) -> list[str]:
     return list(models or [next(iter(hf_rnn_attn.BUNDLED.values()))])
 
 
+def _read_shortlist(arguments) -> dict:
+    """The pipeline's argument for `--shortlist`."""
+    if arguments.shortlist is None:
+        return {}
+    from .shortlist import Shortlist
+
+    names = _model_names(arguments.models) if arguments.shortlist is True else [arguments.shortlist]
+    return {"shortlist": Shortlist.load(names[0])}
+
+
 def _load_bulk_translator(arguments, **options) -> Callable[[Iterable[str]], Iterator[list[str]]]:
     """`bulk.translate_lines` with the options of the command line; what it returns takes the lines."""
     from .bulk import translate_lines, translate_lines_in_processes
 
+    options |= _read_shortlist(arguments)
     load = functools.partial(_load_translator, arguments.models, arguments.beams, **options)
     if arguments.processes == 1:
         translator = load()

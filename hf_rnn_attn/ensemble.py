@@ -19,7 +19,7 @@ from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .model.cache_rnn_attn import RnnAttnCache
-from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnPreTrainedModel
+from .model.modeling_rnn_attn import OutputWords, RnnAttnForConditionalGeneration, RnnAttnPreTrainedModel
 
 
 # what members must agree on, for a word to mean the same to all of them
@@ -116,6 +116,7 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         past_key_values: EnsembleCache | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
+        output_words: Sequence[OutputWords] | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         r"""
@@ -135,6 +136,7 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
                 past_key_values=None if past_key_values is None else past_key_values.caches[index],
                 use_cache=past_key_values is not None,
                 output_attentions=output_attentions,
+                output_words=None if output_words is None else output_words[index],
                 return_dict=True,
             )
             for index, member in enumerate(self.members)
@@ -146,6 +148,10 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
             decoder_attentions=outputs[0].decoder_attentions,
             cross_attentions=_mean_attention(outputs) if output_attentions else None,
         )
+
+    def select_output_words(self, words: torch.LongTensor) -> list[OutputWords]:
+        """Of each member what its own method of this name returns."""
+        return [member.select_output_words(words) for member in self.members]
 
     def _new_cache(self) -> EnsembleCache:
         return EnsembleCache([RnnAttnCache(member.config.decoder_layers) for member in self.members])

@@ -49,6 +49,11 @@ class Int8Linear(nn.Module):
         # the reduced range keeps sums of two products in 16 bits on processors that have no wider ones
         return torch.ops.quantized.linear_dynamic(inputs, self.packed, reduce_range=True)
 
+    def select_rows(self, rows: torch.LongTensor) -> "Int8Linear":
+        """The layer that computes only some outputs `(K,)` of this one; each keeps its weights and its scale."""
+        weight = self.weight[rows] * self.scale[rows].unsqueeze(1)
+        return Int8Linear(weight, None if self.bias is None else self.bias[rows])
+
 
 class Int8Layer(nn.Module):
     """One recurrent layer of the encoder, LSTM or GRU, in one or both directions; called like the layer it replaces.

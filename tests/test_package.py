@@ -40,6 +40,7 @@ ORDER = [
     "data",
     "evaluation",
     "alignment",
+    "shortlist",
     "visualization",
     "ema",
     "recipe",

@@ -6,11 +6,15 @@ Holds the encoder, the bridge, the decoder around its recurrence, and the two pu
 Shapes: B batch, S source, T target, E embedding, H hidden, M memory width, A attentional width, V target vocabulary.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import GenerationMixin, PreTrainedModel
@@ -60,6 +64,28 @@ class RnnAttnEncoderOutput(ModelOutput):
     final_state: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class OutputWords(NamedTuple):
+    """
+    Some words of the target vocabulary, and the part of the output layer that scores them. No tensor, which `generate`
+    would repeat for each beam.
+
+    Args:
+        words (`torch.LongTensor` of shape `(K,)`): different words.
+        layer (`Callable`): from states `(..., A)` to the logits of those words `(..., K)`.
+        vocab_size (`int`): V.
+    """
+
+    words: torch.LongTensor
+    layer: Callable[[torch.Tensor], torch.Tensor]
+    vocab_size: int
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits of all words (..., V), minus infinity for those that were not chosen."""
+        chosen = self.layer(states)
+        logits = chosen.new_full((*chosen.shape[:-1], self.vocab_size), -math.inf)
+        return logits.index_copy_(-1, self.words, chosen)
 
 
 def shift_tokens_right(labels: torch.LongTensor, pad_token_id: int, decoder_start_token_id: int) -> torch.LongTensor:
@@ -628,6 +654,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         smoothing_factor: float = 0.0,
         num_items_in_batch: torch.Tensor | int | None = None,
         skip_logits: bool = False,
+        output_words: OutputWords | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         r"""
@@ -644,6 +671,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
                 The number of labels to average the loss over, where the batch is a part of a larger one.
             skip_logits (`bool`, *optional*, defaults to `False`):
                 Whether to compute the loss alone, faster and in less memory; the output then has no `logits`.
+            output_words ([`OutputWords`], *optional*):
+                What [`~RnnAttnForConditionalGeneration.select_output_words`] returned: the only words that `generate`
+                may use. The logits of all others are minus infinity, and are not computed.
 
         Example:
 
@@ -690,7 +720,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         )
         # what has taken the place of the plain layer, such as an adapter, has more than weights
         skip_logits = skip_logits and labels is not None and isinstance(self.lm_head, nn.Linear)
-        logits = None if skip_logits else self.lm_head(outputs.last_hidden_state)
+        output_layer = self.lm_head if output_words is None else output_words.logits
+        logits = None if skip_logits else output_layer(outputs.last_hidden_state)
         loss = None
         if labels is not None:
             if skip_logits:
@@ -710,6 +741,22 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             encoder_hidden_states=outputs.encoder_hidden_states,
         )
 
+    @torch.no_grad()
+    def select_output_words(self, words: torch.LongTensor) -> OutputWords:
+        """Chooses the words that `generate(..., output_words=...)` may use; the output layer then costs K / V as much.
+
+        Args:
+            words (`torch.LongTensor` of shape `(K,)`): different target words, the end of sentence among them.
+
+        Raises:
+            ValueError: for a word that is not in the vocabulary, or an output layer that has no rows to choose from.
+        """
+        size = self.config.decoder_vocab_size
+        words = words.to(self.device)
+        if not ((words >= 0) & (words < size)).all():
+            raise ValueError(f"expected target words from 0 to {size - 1}, got {words.min()} to {words.max()}")
+        return OutputWords(words, _select_rows(self.lm_head, words), size)
+
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
@@ -728,6 +775,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             model_kwargs["past_key_values"] = RnnAttnCache(self.config.decoder_layers)
             if generation_config.is_assistant:
                 model_kwargs["past_key_values"].activate_past_recording()
+        if generation_config.is_assistant and model_kwargs.get("output_words") is not None:
+            # those of the model that it assists
+            model_kwargs["output_words"] = self.select_output_words(model_kwargs["output_words"].words)
 
     def _beam_search(self, input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs):
         # absent where the checkpoint's generation_config was replaced by one without them
@@ -781,6 +831,18 @@ def _keep_mask(attention_mask, like):
     if attention_mask is None:
         return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
     return attention_mask.bool()
+
+
+def _select_rows(layer, rows):
+    """Returns a function that computes some of the outputs of a linear layer; an int8 layer knows how by itself."""
+    if hasattr(layer, "select_rows"):
+        return layer.select_rows(rows)
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(
+            f"words can be chosen of a linear output layer, but this one is of the type {type(layer).__name__}; merge "
+            "an adapter into the model first (`model.merge_and_unload()`), or choose no words"
+        )
+    return functools.partial(F.linear, weight=layer.weight[rows], bias=None if layer.bias is None else layer.bias[rows])
 
 
 def _split(inputs, keep_mask, size):
