@@ -35,6 +35,7 @@ from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch
 from .cache_rnn_attn import RnnAttnCache
 from .cells_rnn_attn import CELLS, Cell, StepLayer, run_packed, scan_direction
 from .configuration_rnn_attn import RnnAttnConfig
+from .greedy_search_rnn_attn import greedy_search, is_plain_greedy
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .recurrence_rnn_attn import ACTIVATIONS, AttentionalRecurrence, RecurrenceOutput, SequenceDropout, SourceMemory
@@ -778,6 +779,24 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         if generation_config.is_assistant and model_kwargs.get("output_words") is not None:
             # those of the model that it assists
             model_kwargs["output_words"] = self.select_output_words(model_kwargs["output_words"].words)
+
+    def _sample(
+        self,
+        input_ids,
+        logits_processor,
+        stopping_criteria,
+        generation_config,
+        synced_gpus=False,
+        streamer=None,
+        **model_kwargs,
+    ):
+        asked = (generation_config, logits_processor, stopping_criteria, synced_gpus, streamer, model_kwargs)
+        # where parts of the model wait on other devices, they come only when they are called whole
+        if is_plain_greedy(*asked) and not hasattr(self, "hf_device_map"):
+            return greedy_search(self, input_ids, stopping_criteria, generation_config, model_kwargs)
+        return super()._sample(
+            input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, streamer, **model_kwargs
+        )
 
     def _beam_search(self, input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs):
         # absent where the checkpoint's generation_config was replaced by one without them

@@ -174,6 +174,16 @@ class AttentionalRecurrence(nn.Module):
         hidden = tuple(torch.stack(layer, 1) for layer in zip(*hidden, strict=True))
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
 
+    def stepper(
+        self, word_size: int, state: DecoderState, memory: SourceMemory
+    ) -> Callable[[torch.Tensor, DecoderState], DecoderState]:
+        """Returns a function from the embeddings of one word (B, E) and a state to the next state, for many steps over
+        one memory without gradient and dropout. Its `state` is any of that memory; `word_size` is E."""
+        project_words, layers = self._layer_products(word_size)
+        products = self._products(layers, state, memory)
+        masks = [1.0] * (len(self.layers) - 1)
+        return lambda inputs, state: self._step(project_words(inputs), products, masks, state)[2]
+
     def _products(self, layers, state, memory) -> StepProducts:
         attended = None
         if self.attention is not None:
