@@ -73,9 +73,10 @@ class Nothing(LogitsProcessor):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"do_sample": True},
+        {"do_sample": True, "top_k": 0},
         {"num_beams": 2},
         {"use_cache": False},
+        {"return_dict_in_generate": True},
         {"output_attentions": True, "return_dict_in_generate": True},
         {"repetition_penalty": 1.5},
         {"logits_processor": LogitsProcessorList([Nothing()])},
