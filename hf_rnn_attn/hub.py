@@ -426,7 +426,8 @@ def render_card(
         config=config,
         tied=_tied(config),
         duration=_duration(results["train_seconds"]),
-        megabytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6,
+        # what a package carries is stored in 16 bits
+        megabytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / (2e6 if repo_id is None else 1e6),
         decoding=_decoding(folder, results["recipe"]["generation"]),
         pictures=[name for name in (TRAINING_PICTURE, ATTENTION_PICTURE) if (folder / name).exists()],
         version=hf_rnn_attn.__version__,

@@ -11,6 +11,7 @@ from serving import decoding_tasks, pad, serve
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
 from hf_rnn_attn.quantization import quantize
+from hf_rnn_attn.training import keep_freed_memory
 
 
 PAD, EOS = 0, 2
@@ -33,7 +34,9 @@ def new_model(sizes: dict) -> RnnAttnForConditionalGeneration:
 def train_step(model, optimizer, pairs) -> int:
     sources, targets = ([row + [EOS] for row in side] for side in zip(*pairs, strict=True))
     labels, input_ids = pad(targets, -100), pad(sources, PAD)
-    outputs = model(input_ids=input_ids, attention_mask=(input_ids != PAD).long(), labels=labels)
+    mask = (input_ids != PAD).long()
+    # as `hf-rnn-attn train` does it
+    outputs = model(input_ids=input_ids, attention_mask=mask, labels=labels, skip_logits=True)
     outputs.loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     optimizer.step()
@@ -48,6 +51,7 @@ def generate(model, rows, beams: int, length: int) -> int:
 
 
 def build(workload: dict):
+    keep_freed_memory()
     trained, model = new_model(workload["sizes"]).train(), new_model(workload["sizes"]).eval()
     optimizer = torch.optim.Adam(trained.parameters(), fused=True)
     int8 = new_model(workload["sizes"]).eval()
