@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checkpoints that come with the package: they load without network and translate real text."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,12 +18,13 @@ from hf_rnn_attn import cli
 
 
 ROOT = Path(__file__).parents[1]
-# everyday sentences whose translation hardly leaves a choice
+# everyday sentences, and words that no translation of them can do without
 SENTENCES = {
     ("de", "en"): {
-        "Das Wetter ist heute sehr schön.": "The weather is very nice today.",
-        "Die Kinder spielen im Garten.": "The children are playing in the garden.",
-        "Wo ist der Bahnhof?": "Where is the train station?",
+        "Das Wetter ist heute sehr schön.": {"weather", "today"},
+        "Die Kinder spielen im Garten.": {"children", "playing", "garden"},
+        "Wo ist der Bahnhof?": {"station"},
+        "Ich habe keine Ahnung, wovon du redest.": {"no", "idea", "you're", "talking"},
     }
 }
 
@@ -31,10 +33,9 @@ SENTENCES = {
 def test_a_bundled_model_translates(languages):
     translator = pipeline("translation_{}_to_{}".format(*languages), device="cpu")
     assert translator.model.dtype == torch.float32
-    for source, expected in SENTENCES[languages].items():
+    for source, needed in SENTENCES[languages].items():
         translated = translator(source)[0]["translation_text"]
-        # other words for the same are not an error
-        assert len(set(translated.split()) & set(expected.split())) >= len(expected.split()) - 2, translated
+        assert needed <= set(re.findall(r"[\w']+", translated.lower())), translated
 
 
 def test_the_first_is_the_default():

@@ -90,7 +90,17 @@ def test_onnx_graphs_equal_the_model(exported_folder):
     )
     names = [argument.name for argument in decoder.step.get_inputs()]
     assert sorted(names) == sorted(
-        ["decoder_input_ids", "hidden_0", "cell_0", "hidden_1", "cell_1", "attentional", "memory", "source_mask"]
+        [
+            "decoder_input_ids",
+            "hidden_0",
+            "cell_0",
+            "hidden_1",
+            "cell_1",
+            "attentional",
+            "keys",
+            "memory",
+            "source_mask",
+        ]
     )
 
 

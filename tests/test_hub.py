@@ -307,7 +307,10 @@ def test_a_folder_without_its_code_is_refused(world, tmp_path):
 def test_a_folder_with_other_code_is_refused(world, tmp_path):
     shutil.copytree(world["run"] / "hub", tmp_path / "copy")
     code = tmp_path / "copy" / "modeling_rnn_attn.py"
-    code.write_text(code.read_text("utf-8").replace("self.lm_head(", "-self.lm_head("), "utf-8")
+    original = code.read_text("utf-8")
+    changed = original.replace("else output_layer(", "else -output_layer(")
+    assert changed != original
+    code.write_text(changed, "utf-8")
     with pytest.raises(ValueError, match="without hf_rnn_attn 'der hund' becomes"):
         hub.check_folder(tmp_path / "copy", "der hund")
 
