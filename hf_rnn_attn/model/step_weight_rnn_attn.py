@@ -26,7 +26,9 @@ class _StepProduct(torch.autograd.Function):
     def backward(ctx, gradient):
         inputs, weight = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
-            ctx.tape.append((gradient, inputs))
+            factors = (gradient, inputs)
+            # rows of a batch share a two-dimensional weight: its gradient is one product over all of them
+            ctx.tape.append(tuple(factor.flatten(0, -2) for factor in factors) if weight.dim() == 2 else factors)
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
 
 
