@@ -222,6 +222,13 @@ def _add_align(commands):
     parser.add_argument("model", help="checkpoint folder or Hub id")
     parser.add_argument("source", help="text file, one sentence a line")
     parser.add_argument("target", help="text file with their translations")
+    parser.add_argument("--reverse", help="model of the other direction: keep the links that it finds too")
+    parser.add_argument(
+        "--step",
+        default="predicted",
+        choices=["predicted", "read"],
+        help="look at what the model attends to when it predicts a word (default), or when it reads it, a step later",
+    )
     parser.add_argument("--gold", help="file of links made by hand, i-j sure and ipj possible: print the error rate")
     parser.add_argument("--batch-size", type=int, default=32, help="pairs at a time (default: %(default)s)")
     parser.add_argument("-o", "--output", help="file to write, links i-j of a pair a line; default: standard output")
@@ -229,11 +236,15 @@ def _add_align(commands):
 
 
 def _align(arguments):
-    from .alignment import AlignmentErrorRate, align, format_links
+    from .alignment import AlignmentErrorRate, align, format_links, intersect
 
     sources, targets = _read_lines(arguments.source), _read_lines(arguments.target)
-    model, tokenizer = _load_model(arguments.model)
-    lines = [format_links(links) for links in align(model, tokenizer, sources, targets, arguments.batch_size)]
+    options = {"batch_size": arguments.batch_size, "step": arguments.step}
+    alignments = align(*_load_model(arguments.model), sources, targets, **options)
+    if arguments.reverse:
+        other = align(*_load_model(arguments.reverse), targets, sources, **options)
+        alignments = intersect(alignments, other)
+    lines = [format_links(links) for links in alignments]
     with contextlib.ExitStack() as stack:
         output = _open_text(arguments.output, "w", sys.stdout, stack)
         output.writelines(line + "\n" for line in lines)

@@ -7,7 +7,15 @@ import pytest
 import torch
 from test_modeling_rnn_attn import make_model
 
-from hf_rnn_attn.alignment import AlignmentErrorRate, align, format_links, links_of, parse_links, word_attention
+from hf_rnn_attn.alignment import (
+    AlignmentErrorRate,
+    align,
+    format_links,
+    intersect,
+    links_of,
+    parse_links,
+    word_attention,
+)
 from hf_rnn_attn.tokenization import train_tokenizer
 
 
@@ -67,6 +75,19 @@ def test_pairs_are_aligned_by_what_was_looked_at(joint, mirrored, expected):
     assert [format_links(links) for links in found] == expected
 
 
+def test_a_word_can_be_linked_when_it_is_read():
+    sources, targets = ["der Hund schläft tief", "eine Katze"], ["the dog sleeps", "cat"]
+    tokenizer = train_tokenizer(sources, targets, kind="word")
+    found = align(Diagonal(mirrored=False), tokenizer, sources, targets, step="read")
+    # each word by the row after its own
+    assert [format_links(links) for links in found] == ["1-0 2-1 3-2", "1-0"]
+
+
+def test_both_directions_agree():
+    forward, backward = [{(0, 0), (1, 2)}, {(3, 0)}], [{(0, 0), (2, 1), (1, 1)}, set()]
+    assert list(intersect(forward, backward)) == [{(0, 0), (1, 2)}, set()]
+
+
 def test_a_model_aligns_a_pair_alike_alone_and_in_company():
     sources, targets = ["der Hund schläft tief", "Katze"], ["the dog sleeps", "a cat naps"]
     tokenizer = train_tokenizer(sources, targets, kind="char", joint=False)
@@ -80,5 +101,7 @@ def test_what_cannot_be_aligned_is_refused():
     tokenizer = train_tokenizer(["a"], ["b"], kind="word")
     with pytest.raises(ValueError, match="as many targets as sources, got 2 and 1"):
         list(align(make_model(), tokenizer, ["a"], ["b", "b"]))
+    with pytest.raises(ValueError, match="a step of predicted, read, got 'later'"):
+        list(align(make_model(), tokenizer, ["a"], ["b"], step="later"))
     with pytest.raises(ValueError, match="returned none"):
         list(align(make_model(attention_score="none"), tokenizer, ["a"], ["b"]))

@@ -286,3 +286,6 @@ def test_a_saved_model_aligns_words(tmp_path, capsys):
     assert cli.main([*arguments, "-o", str(tmp_path / "links.txt")]) == 0
     assert (tmp_path / "links.txt").read_text() == "0-0 0-1\n0-0\n"
     assert json.loads(capsys.readouterr().err.splitlines()[-1]) == {"score": 0.0, "precision": 100.0, "recall": 100.0}
+    # seen from the other side, the one source word looks at one of the two
+    assert cli.main([*arguments[:4], "--reverse", str(tmp_path), "--step", "read"]) == 0
+    assert capsys.readouterr().out in ("0-0\n0-0\n", "0-1\n0-0\n")
