@@ -8,7 +8,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 
 # what a supported version of transformers must do: generate, translate, save and load, train
 LOWEST_TESTS := $(addprefix tests/test_, generation.py beam_search_rnn_attn.py cache_rnn_attn.py modeling_rnn_attn.py \
-	pipeline_rnn_attn.py standalone.py training.py)
+	pipeline_rnn_attn.py plain_search_rnn_attn.py standalone.py training.py)
 # a trainer as old as that cannot load the state of an optimizer in several processes on a CPU
 NOT_LOWEST := tests/test_training.py::test_two_processes_share_the_batches_and_resume
 

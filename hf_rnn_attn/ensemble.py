@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationMixin, PreTrainedTokenizerBase
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
@@ -153,8 +153,8 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         """Of each member what its own method of this name returns."""
         return [member.select_output_words(words) for member in self.members]
 
-    # a step of several models is not one that the parent's own search knows
-    _sample = GenerationMixin._sample
+    # a step of several models is not one that the parent's own searches know
+    _hands_out_parts = False
 
     def _new_cache(self) -> EnsembleCache:
         return EnsembleCache([RnnAttnCache(member.config.decoder_layers) for member in self.members])

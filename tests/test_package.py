@@ -29,7 +29,7 @@ ORDER = [
     "model.beam_search_rnn_attn",
     "model.loss_rnn_attn",
     "model.recurrence_rnn_attn",
-    "model.greedy_search_rnn_attn",
+    "model.plain_search_rnn_attn",
     "model.modeling_rnn_attn",
     "dates",
     "tokenization",

@@ -15,6 +15,11 @@ from transformers import GenerationMixin
 PENALTIES = ("gnmt_length_penalty", "coverage_penalty")
 
 
+def length_penalty(length: int, alpha: float | None, exponent: float) -> float:
+    """lp of Wu et al. 2016 with `alpha`; without, the library's `length ** exponent`."""
+    return length**exponent if alpha is None else ((5 + length) / 6) ** alpha
+
+
 class PenalisedBeamSearch:
     r"""
     A model as the library's beam search sees it, but for the score of a finished hypothesis Y (Wu et al. 2016, eq. 14):
@@ -67,7 +72,7 @@ class PenalisedBeamSearch:
         return outputs
 
     def _length_penalty(self, length: int) -> float:
-        return length**self._exponent if self._alpha is None else ((5 + length) / 6) ** self._alpha
+        return length_penalty(length, self._alpha, self._exponent)
 
     def _coverage_penalty(self, beam_indices: torch.Tensor) -> torch.Tensor:
         """cp of hypotheses (B, K), whose j-th token came from row `beam_indices[b, k, j]` of the batch."""

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
+from transformers.generation import GenerationMode
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
@@ -31,13 +32,13 @@ from transformers.utils import can_return_tuple, logging
 
 # Three names are unused here: from a local folder, transformers before 5.10 copies only what a file imports itself
 from .attention_rnn_attn import LuongAttention  # noqa: F401
-from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch
+from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch, length_penalty
 from .cache_rnn_attn import RnnAttnCache
 from .cells_rnn_attn import CELLS, Cell, StepLayer, run_packed, scan_direction
 from .configuration_rnn_attn import RnnAttnConfig
-from .greedy_search_rnn_attn import greedy_search, is_plain_greedy
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
+from .plain_search_rnn_attn import BeamSearch, greedy_search, has_enough_words, is_plain
 from .recurrence_rnn_attn import ACTIVATIONS, AttentionalRecurrence, RecurrenceOutput, SequenceDropout, SourceMemory
 from .step_weight_rnn_attn import StepWeight  # noqa: F401
 
@@ -769,9 +770,10 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         seen = 0 if past_key_values is None else past_key_values.get_seq_length()
         return {"decoder_input_ids": input_ids[:, seen:], "past_key_values": past_key_values, **kwargs}
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args):
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)
-        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args):
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, *args)
+        is_assisted = generation_config.is_assistant or generation_mode == GenerationMode.ASSISTED_GENERATION
+        if is_assisted and generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             # not left to the first step: assisted decoding wants a cache beforehand, and an assistant's rolls back
             model_kwargs["past_key_values"] = RnnAttnCache(self.config.decoder_layers)
             if generation_config.is_assistant:
@@ -779,6 +781,12 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         if generation_config.is_assistant and model_kwargs.get("output_words") is not None:
             # those of the model that it assists
             model_kwargs["output_words"] = self.select_output_words(model_kwargs["output_words"].words)
+
+    @property
+    def _hands_out_parts(self) -> bool:
+        """Whether the parts of the decoder can be used one by one. Those that wait on other devices come only when the
+        model is called whole."""
+        return not hasattr(self, "hf_device_map")
 
     def _sample(
         self,
@@ -790,21 +798,33 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         streamer=None,
         **model_kwargs,
     ):
-        asked = (generation_config, logits_processor, stopping_criteria, synced_gpus, streamer, model_kwargs)
-        # where parts of the model wait on other devices, they come only when they are called whole
-        if is_plain_greedy(*asked) and not hasattr(self, "hf_device_map"):
+        asked = (generation_config, logits_processor, stopping_criteria, synced_gpus, model_kwargs)
+        if self._hands_out_parts and streamer is None and is_plain(*asked):
             return greedy_search(self, input_ids, stopping_criteria, generation_config, model_kwargs)
         return super()._sample(
             input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, streamer, **model_kwargs
         )
 
-    def _beam_search(self, input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs):
+    def _beam_search(
+        self, input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=False, **model_kwargs
+    ):
         # absent where the checkpoint's generation_config was replaced by one without them
         alpha, beta = (getattr(generation_config, name, None) for name in PENALTIES)
         beta = beta or 0.0
         self._check_penalties(alpha, beta, generation_config)
-        search = PenalisedBeamSearch(self, alpha, beta, generation_config.length_penalty)
-        return search.run(input_ids, logits_processor, stopping_criteria, generation_config, *args, **model_kwargs)
+        exponent = generation_config.length_penalty
+        if (
+            self._hands_out_parts
+            and not beta
+            and is_plain(generation_config, logits_processor, stopping_criteria, synced_gpus, model_kwargs)
+            and has_enough_words(self, generation_config, stopping_criteria, model_kwargs)
+        ):
+            penalty = functools.partial(length_penalty, alpha=alpha, exponent=exponent)
+            return BeamSearch(self, input_ids, stopping_criteria, generation_config, penalty, model_kwargs).run()
+        search = PenalisedBeamSearch(self, alpha, beta, exponent)
+        return search.run(
+            input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, **model_kwargs
+        )
 
     def _check_penalties(self, alpha, beta, generation_config):
         if beta < 0 or (alpha is not None and alpha < 0):

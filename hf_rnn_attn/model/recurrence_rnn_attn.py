@@ -77,11 +77,13 @@ class StepProducts(NamedTuple):
             is what is fed to it beside the word.
         combine: W_c, from (..., M + H) to (..., A).
         attended: the memory as the attention looks at it, `None` without attention.
+        beams: how many rows of a step belong to one sentence of the memory, side by side.
     """
 
     layers: list[tuple[Callable, Callable]]
     combine: Callable
     attended: AttendedMemory | None
+    beams: int = 1
 
 
 class AttentionalRecurrence(nn.Module):
@@ -178,9 +180,11 @@ class AttentionalRecurrence(nn.Module):
         self, word_size: int, state: DecoderState, memory: SourceMemory
     ) -> Callable[[torch.Tensor, DecoderState], DecoderState]:
         """Returns a function from the embeddings of one word (B, E) and a state to the next state, for many steps over
-        one memory without gradient and dropout. Its `state` is any of that memory; `word_size` is E."""
+        one memory without gradient and dropout. `word_size` is E. The state may have several rows for each sentence of
+        the memory, hypotheses side by side; its keys, as the memory, have one."""
         project_words, layers = self._layer_products(word_size)
         products = self._products(layers, state, memory)
+        products = products._replace(beams=state.attentional.shape[0] // memory.states.shape[0])
         masks = [1.0] * (len(self.layers) - 1)
         return lambda inputs, state: self._step(project_words(inputs), products, masks, state)[2]
 
@@ -236,9 +240,11 @@ class AttentionalRecurrence(nn.Module):
             layer_state = self.cell.step(projected, from_state(layer_state[0]), layer_state)
             layer_states.append(layer_state)
             hidden.append(layer_state[0] + hidden[-1] if self.residual and index else layer_state[0])
-        query, positions = hidden[-1].unsqueeze(1), state.positions.unsqueeze(1)
+        # hypotheses of one sentence look at its memory together, like words of one target
+        query = hidden[-1].view(-1, products.beams, self.hidden_size)
+        positions = state.positions.view(-1, products.beams)
         attentional, weights = self._attend(query, products, positions)
-        new_state = DecoderState(tuple(layer_states), attentional.squeeze(1), state.positions + 1, state.keys)
+        new_state = DecoderState(tuple(layer_states), attentional.flatten(0, 1), state.positions + 1, state.keys)
         return hidden, weights, new_state
 
     def _attend(self, hidden, products, positions):
