@@ -136,6 +136,11 @@ class Int8Recurrence(AttentionalRecurrence):
     def _layer_products(self, word_size):
         return self.layers[0].words, [(layer.fed, layer.state) for layer in self.layers]
 
+    def _input_product(self):
+        first = self.layers[0]
+        # each share has int8 activations of its own
+        return lambda words, attentional: first.words(words) + (first.fed(attentional) if self.input_feeding else 0)
+
 
 def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGeneration:
     """Quantises a trained model in place, for use on a CPU.

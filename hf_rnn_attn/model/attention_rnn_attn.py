@@ -104,7 +104,9 @@ class LuongAttention(nn.Module):
         Returns:
             The contexts c_t (B, T, M) and the weights a_t (B, T, S).
         """
-        scores = self._scores(query, attended) * self.scale  # (B, T, S)
+        scores = self._scores(query, attended)  # (B, T, S)
+        if self.scale != 1.0:
+            scores = scores * self.scale
         keep_mask = attended.keep_mask
         if self.score == "location":
             keep_mask = keep_mask & (attended.positions < self.location_projection.out_features)

@@ -50,12 +50,11 @@ class _LstmStep(torch.autograd.Function):
 
 def _lstm_step_in_place(projected, recurrent, cell):
     """Returns hidden state, cell, and what the backward pass needs: the gates after their activation, tanh(cell)."""
-    hidden_size = cell.shape[-1]
     gates = (projected + recurrent).to(cell.dtype)
-    gates[:, : 2 * hidden_size].sigmoid_()
-    gates[:, 2 * hidden_size : 3 * hidden_size].tanh_()
-    gates[:, 3 * hidden_size :].sigmoid_()
     input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
+    for gate in (input_gate, forget_gate, output_gate):
+        gate.sigmoid_()
+    candidate.tanh_()
     new_cell = torch.addcmul(forget_gate * cell, input_gate, candidate)
     squashed = torch.tanh(new_cell)
     return output_gate * squashed, new_cell, gates, squashed

@@ -159,15 +159,16 @@ class AttentionalRecurrence(nn.Module):
         project_words, layers = self._layer_products(inputs.shape[-1])
         products = self._products(layers, state, memory)
         # the words' share of the first layer's input is known beforehand: one product for all T
-        projected = project_words(inputs)
+        word_shares = project_words(inputs)
         masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden_size)) for _ in self.layers[1:]]
         if torch.compiler.is_exporting() and inputs.shape[1] != 1:
-            return self._scan_steps(projected, products, masks, state, keep_mask)
+            return self._scan_steps(word_shares, products, masks, state, keep_mask)
         masks = list(zip(*(mask.unbind(1) for mask in masks), strict=True)) or [()] * inputs.shape[1]
         attentional, weights, hidden = [], [], []
         # unbind and not indexing: the gradient of T slices is one stack, not T sums over the whole
-        for index, step_input in enumerate(projected.unbind(1)):
-            step_hidden, step_weights, new_state = self._step(step_input, products, masks[index], state)
+        for index, step_input in enumerate(word_shares.unbind(1)):
+            projected = self._feed(step_input, products, state)
+            step_hidden, step_weights, new_state = self._step(projected, products, masks[index], state)
             state = new_state if keep_mask is None else _advance(state, new_state, keep_mask[:, index])
             attentional.append(new_state.attentional)
             weights.append(step_weights)
@@ -182,11 +183,20 @@ class AttentionalRecurrence(nn.Module):
         """Returns a function from the embeddings of one word (B, E) and a state to the next state, for many steps over
         one memory without gradient and dropout. `word_size` is E. The state may have several rows for each sentence of
         the memory, hypotheses side by side; its keys, as the memory, have one."""
-        project_words, layers = self._layer_products(word_size)
+        _, layers = self._layer_products(word_size)
         products = self._products(layers, state, memory)
         products = products._replace(beams=state.attentional.shape[0] // memory.states.shape[0])
         masks = [1.0] * (len(self.layers) - 1)
-        return lambda inputs, state: self._step(project_words(inputs), products, masks, state)[2]
+        project_input = self._input_product()
+        return lambda words, state: self._step(project_input(words, state.attentional), products, masks, state)[2]
+
+    def _input_product(self):
+        """Returns the product of the first layer's input, of a word (B, E) and the attentional state (B, A), as one."""
+        ((weight, _, bias, _),) = self.layers[0](None)
+        product = StepWeight(weight, bias)
+        if not self.input_feeding:
+            return lambda words, _: product(words)
+        return lambda words, attentional: product(torch.cat([words, attentional], -1))
 
     def _products(self, layers, state, memory) -> StepProducts:
         attended = None
@@ -208,19 +218,19 @@ class AttentionalRecurrence(nn.Module):
             products.append((from_input, StepWeight(weight_hh, bias_hh)))
         return project_words, products
 
-    def _scan_steps(self, projected, products, masks, state, keep_mask):
+    def _scan_steps(self, word_shares, products, masks, state, keep_mask):
         """The loop of `_run_steps` in the form that an exporter can follow for any T."""
         if keep_mask is None:
-            keep_mask = projected.new_ones(projected.shape[:2], dtype=torch.bool)
+            keep_mask = word_shares.new_ones(word_shares.shape[:2], dtype=torch.bool)
 
         def step(carry, step_inputs):
             step_input, keep, *step_masks = step_inputs
             old = DecoderState(*carry, state.keys)
-            hidden, weights, new = self._step(step_input, products, step_masks, old)
+            hidden, weights, new = self._step(self._feed(step_input, products, old), products, step_masks, old)
             outputs = (new.attentional, *hidden) if weights is None else (new.attentional, *hidden, weights.squeeze(1))
             return _advance(old, new, keep)[:3], tuple(output.clone() for output in outputs)
 
-        sequences = tuple(sequence.transpose(0, 1) for sequence in (projected, keep_mask, *masks))
+        sequences = tuple(sequence.transpose(0, 1) for sequence in (word_shares, keep_mask, *masks))
         # a scan's state keeps its memory layout; the bridge hands over slices
         layers = tuple(tuple(part.contiguous() for part in layer) for layer in state.layers)
         carry, outputs = scan(step, (layers, state.attentional, state.positions), sequences)
@@ -228,9 +238,11 @@ class AttentionalRecurrence(nn.Module):
         weights = None if self.attention is None else hidden.pop()
         return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*carry, state.keys))
 
+    def _feed(self, word_share, products, state):
+        """The product of the first layer's input, from the share of the word in it."""
+        return word_share + products.layers[0][0](state.attentional) if self.input_feeding else word_share
+
     def _step(self, projected, products, masks, state):
-        if self.input_feeding:
-            projected = projected + products.layers[0][0](state.attentional)
         hidden, layer_states = [], []
         for index, ((from_input, from_state), layer_state) in enumerate(
             zip(products.layers, state.layers, strict=True)
