@@ -70,6 +70,9 @@ def test_ours_and_the_bare_loop_do_the_same_work():
         # 3 + 1 and 1 + 2 words, and four ends
         assert tasks["training"](0) == 11
         assert (tasks["greedy"](0), tasks["beam"](0), tasks["single"](0)) == (12, 12, 18)
+    # with other numbers, the same work: the tasks are those of ours, which came last
+    assert [tasks[f"{name} bf16"](0) for name in ("training", "greedy", "beam", "single")] == [11, 12, 12, 18]
+    assert [tasks[f"{name} int8"](0) for name in ("greedy", "beam", "single")] == [12, 12, 18]
 
 
 def test_systems_that_did_other_work_are_refused():

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The package itself: a training step, `generate`, the same in int8, and its cost as one size grows."""
+"""The package itself: a training step, `generate`, the same in bf16 and in int8, and its cost as one size grows."""
 
+import copy
 import ctypes
 import re
 from pathlib import Path
@@ -31,12 +32,13 @@ def new_model(sizes: dict) -> RnnAttnForConditionalGeneration:
     return model
 
 
-def train_step(model, optimizer, pairs) -> int:
+def train_step(model, optimizer, pairs, bf16: bool = False) -> int:
     sources, targets = ([row + [EOS] for row in side] for side in zip(*pairs, strict=True))
     labels, input_ids = pad(targets, -100), pad(sources, PAD)
     mask = (input_ids != PAD).long()
     # as `hf-rnn-attn train` does it
-    outputs = model(input_ids=input_ids, attention_mask=mask, labels=labels, skip_logits=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        outputs = model(input_ids=input_ids, attention_mask=mask, labels=labels, skip_logits=True)
     outputs.loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     optimizer.step()
@@ -54,14 +56,18 @@ def build(workload: dict):
     keep_freed_memory()
     trained, model = new_model(workload["sizes"]).train(), new_model(workload["sizes"]).eval()
     optimizer = torch.optim.Adam(trained.parameters(), fused=True)
-    int8 = new_model(workload["sizes"]).eval()
-    int8.load_state_dict(model.state_dict())
+    bf16, int8 = copy.deepcopy(model).to(torch.bfloat16), copy.deepcopy(model)
     quantize(int8)
     batches, length = workload["training"], workload["length"]
-    tasks = {"training": lambda index: train_step(trained, optimizer, batches[index % len(batches)])}
-    tasks |= decoding_tasks(workload, lambda rows, beams: generate(model, rows, beams, length))
-    in_int8 = decoding_tasks(workload, lambda rows, beams: generate(int8, rows, beams, length))
-    tasks |= {f"{name} int8": task for name, task in in_int8.items()}
+    tasks = {
+        f"training{suffix}": lambda index, lower=lower: train_step(
+            trained, optimizer, batches[index % len(batches)], lower
+        )
+        for suffix, lower in (("", False), (" bf16", True))
+    }
+    for suffix, kind in (("", model), (" bf16", bf16), (" int8", int8)):
+        decoding = decoding_tasks(workload, lambda rows, beams, kind=kind: generate(kind, rows, beams, length))
+        tasks |= {f"{name}{suffix}": task for name, task in decoding.items()}
     return tasks | growth_tasks(workload) | {f"memory {n}": memory_task(model, n) for n in workload["memory"]}
 
 
