@@ -240,6 +240,27 @@ def test_without_input_feeding_each_layer_is_one_fused_call(monkeypatch):
     assert calls == [5, 5]
 
 
+@pytest.mark.parametrize("skip_logits", [True, False])
+@pytest.mark.parametrize("input_feeding", [True, False])
+def test_training_takes_no_step_after_the_last_label(input_feeding, skip_logits, monkeypatch):
+    model = make_model(input_feeding=input_feeding, decoder_layers=1)
+    inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "skip_logits": skip_logits}
+    # a word that does not count is read all the same where one that counts comes after it
+    inputs["labels"] = torch.tensor([[5, -100, 6, 2, 7], [9, 2, -100, -100, -100]])
+    words, step = [], model.model.decoder.recurrence._step
+    monkeypatch.setattr(
+        model.model.decoder.recurrence,
+        "_step",
+        lambda projected, *rest: words.append(len(projected)) or step(projected, *rest),
+    )
+    results = []
+    for training in (False, True):
+        loss = model.train(training)(**inputs).loss
+        results.append([loss, *torch.autograd.grad(loss, model.parameters())])
+    torch.testing.assert_close(*results)
+    assert words == ([2] * 5 + [2, 2, 1, 1, 1] if input_feeding else [])
+
+
 def test_loss_honours_num_items_in_batch():
     model = make_model()
     ids, mask, labels = pad(SOURCES, 0), mask_of(SOURCES), pad(TARGETS, -100)

@@ -54,6 +54,48 @@ def test_without_input_feeding_steps_and_fused_call_agree():
     torch.testing.assert_close(fused.hidden, steps.hidden)
 
 
+@pytest.mark.parametrize("input_feeding", [True, False])
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize(
+    ("score", "span"),
+    [("general", "global"), ("concat", "global"), ("location", "local-m"), ("general", "local-p"), ("none", "global")],
+)
+def test_rows_that_leave_change_neither_values_nor_gradients(score, span, kind, input_feeding):
+    options = {"attention_score": score, "attention_span": span, "decoder_cell_type": kind, "attention_window": 2}
+    recurrence, memory, state = make_recurrence(input_feeding=input_feeding, decoder_residual=True, **options)
+    memory = memory._replace(states=memory.states.double())
+    recurrence.double()
+    layers = tuple(tuple(part.double() for part in layer) for layer in state.layers)
+    inputs = torch.randn(3, 5, 5, dtype=torch.double)
+    # padding on the right and on the left; a row that has no word
+    masks = [[1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], [[0, 1, 1, 0, 0], [0, 0, 0, 0, 0], [1, 0, 1, 1, 0]]
+    for mask in masks:
+        mask, results = torch.tensor(mask).bool(), []
+        for run in (recurrence._run_steps, recurrence):
+            leaves = [tensor.clone().requires_grad_() for tensor in (inputs, memory.states, *layers[0], *layers[1])]
+            first, second = torch.utils._pytree.tree_unflatten(leaves[2:], torch.utils._pytree.tree_structure(layers))
+            attended = memory._replace(states=leaves[1])
+            output = run(leaves[0], recurrence.start((first, second), attended), attended, mask)
+            parts = [output.attentional[mask], *(hidden[mask] for hidden in output.hidden)]
+            parts += [] if output.weights is None else [output.weights[mask]]
+            parts += [part for layer in output.state.layers for part in layer] + [output.state.attentional]
+            wanted = [*recurrence.parameters(), *leaves]
+            loss = sum((part * torch.arange(1.0, part.numel() + 1).view_as(part)).sum() for part in parts)
+            results.append([*parts, *torch.autograd.grad(loss, wanted, allow_unused=True), output.state.positions])
+        torch.testing.assert_close(*results)
+
+
+def test_padding_takes_no_step(monkeypatch):
+    recurrence, memory, state = make_recurrence(decoder_layers=1)
+    rows, step = [], recurrence.cell.step
+    counting = recurrence.cell._replace(
+        step=lambda projected, *rest: rows.append(len(projected)) or step(projected, *rest)
+    )
+    monkeypatch.setattr(recurrence, "cell", counting)
+    recurrence(torch.randn(3, 4, 5), state, memory, torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 0, 0]]).bool())
+    assert rows == [3, 2, 1]
+
+
 def test_input_feeding_feeds_the_attentional_state():
     recurrence, memory, state = make_recurrence(input_feeding=True)
     inputs = torch.randn(3, 1, 5)

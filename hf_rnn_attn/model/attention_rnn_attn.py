@@ -35,6 +35,11 @@ class AttendedMemory(NamedTuple):
     keep_mask: torch.Tensor
     positions: torch.Tensor
 
+    def of_first(self, rows: int) -> "AttendedMemory":
+        """The same for the first rows of the batch alone; the products find that out by themselves."""
+        keys = None if self.keys is None else self.keys[:rows]
+        return self._replace(keys=keys, keep_mask=self.keep_mask[:rows], positions=self.positions[:rows])
+
 
 class LuongAttention(nn.Module):
     """Attends from decoder states to encoder states.

@@ -663,7 +663,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         Args beyond those of [`RnnAttnModel`]:
             labels (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
                 The words to predict, -100 where there is padding. Without decoder inputs, they are the labels moved
-                one step to the right.
+                one step to the right. In training mode, the steps after the last label of a row may be left out.
             teacher_forcing_ratio (`float`, *optional*):
                 Probability of each decoder input after the first to be the true word; the others are the model's own
                 predictions (scheduled sampling, Bengio et al. 2015). `None` or 1.0 is plain teacher forcing.
@@ -708,6 +708,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             decoder_input_ids = self._mix_in_predictions(
                 decoder_input_ids, encoder_outputs, attention_mask, teacher_forcing_ratio
             )
+        if decoder_attention_mask is None and labels is not None and self.training and self.config.input_feeding:
+            decoder_attention_mask = _up_to_the_last_label(labels)
         outputs = self.model(
             attention_mask=attention_mask,
             decoder_input_ids=decoder_input_ids,
@@ -863,6 +865,12 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             replace = ~forced[:, step + 1] & (mixed[:, step + 1] != self.config.pad_token_id)
             mixed[:, step + 1] = torch.where(replace, predicted, mixed[:, step + 1])
         return mixed
+
+
+def _up_to_the_last_label(labels):
+    """Returns a mask (B, T) of the steps that a loss on `labels` needs, or `None` where it needs all of them."""
+    mask = (labels != -100).flip(1).cumsum(1).flip(1) > 0
+    return None if mask.all() or not mask.any() else mask
 
 
 def _keep_mask(attention_mask, like):

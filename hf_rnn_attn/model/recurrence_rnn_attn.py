@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from .attention_rnn_attn import AttendedMemory, LuongAttention
 from .cache_rnn_attn import DecoderState
@@ -85,6 +86,49 @@ class StepProducts(NamedTuple):
     attended: AttendedMemory | None
     beams: int = 1
 
+    def of_first(self, rows: int) -> "StepProducts":
+        """The same for the first rows of the batch alone."""
+        return self if self.attended is None else self._replace(attended=self.attended.of_first(rows))
+
+
+class Packing(NamedTuple):
+    """Where the words of padded rows are, step by step, longest row first.
+
+    Attributes:
+        order: the rows of the batch from the longest to the shortest, (B,).
+        index: of each word its place in the flattened batch (B * T), those of the first step first.
+        counts: how many rows have a word in each step.
+        steps: T.
+    """
+
+    order: torch.LongTensor
+    index: torch.LongTensor
+    counts: list[int]
+    steps: int
+
+    @classmethod
+    def of(cls, keep_mask: torch.BoolTensor) -> "Packing":
+        """Of rows that have words where `keep_mask` (B, T) is `True`; at least one word in all."""
+        steps = keep_mask.shape[1]
+        lengths = keep_mask.sum(1)
+        order = lengths.argsort(descending=True, stable=True)
+        places = (
+            (~keep_mask).byte().argsort(dim=1, stable=True)
+        )  # those of the words of each row, then those of padding
+        has_word = torch.arange(steps).unsqueeze(1) < lengths[order]  # (T, B)
+        step, row = has_word.nonzero(as_tuple=True)
+        index = order[row] * steps + places[order[row], step]
+        return cls(order, index, [count for count in has_word.sum(1).tolist() if count], steps)
+
+    def pack(self, sequence: torch.Tensor) -> torch.Tensor:
+        """From (B, T, width) to (words, width)."""
+        return sequence.flatten(0, 1).index_select(0, self.index)
+
+    def unpack(self, words: torch.Tensor) -> torch.Tensor:
+        """From (words, width) to (B, T, width), zero where there is padding."""
+        flat = words.new_zeros(len(self.order) * self.steps, words.shape[-1])
+        return flat.index_copy(0, self.index, words).unflatten(0, (-1, self.steps))
+
 
 class AttentionalRecurrence(nn.Module):
     """The decoder of Luong et al. 2015 between the word embedding and the output layer.
@@ -132,8 +176,11 @@ class AttentionalRecurrence(nn.Module):
             state ([`DecoderState`]): what `start` or the last call returned.
             memory ([`SourceMemory`]): the encoded sentence.
             keep_mask (`torch.BoolTensor` of shape `(B, T)`, *optional*):
-                `False` where an input is padding; such a step leaves the state of its row as it was.
+                `False` where an input is padding; such a step leaves the state of its row as it was, and what comes
+                out there means nothing.
         """
+        if _can_pack(keep_mask):
+            return self._run_packed(inputs, state, memory, Packing.of(keep_mask))
         # the shapes of a fused call are fixed to those of an exporter's example
         if self.input_feeding or keep_mask is not None or torch.compiler.is_exporting():
             return self._run_steps(inputs, state, memory, keep_mask)
@@ -176,6 +223,31 @@ class AttentionalRecurrence(nn.Module):
         weights = None if self.attention is None else torch.cat(weights, 1)
         hidden = tuple(torch.stack(layer, 1) for layer in zip(*hidden, strict=True))
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
+
+    def _run_packed(self, inputs, state, memory, packing):
+        """The loop of `_run_steps` over rows that leave when their words are at an end: padding costs nothing."""
+        memory = SourceMemory(*(part[packing.order] for part in memory))
+        keys = None if state.keys is None else state.keys[packing.order]
+        running = tree_map(lambda part: part[packing.order], state[:3])
+        project_words, layers = self._layer_products(inputs.shape[-1])
+        products = self._products(layers, DecoderState(*running, keys), memory)
+        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden_size)) for _ in self.layers[1:]]
+        sequences = [project_words(packing.pack(inputs)), *map(packing.pack, masks)]
+        outputs, ended = [], []
+        for step_input, *step_masks in zip(*(part.split(packing.counts) for part in sequences), strict=True):
+            rows = step_input.shape[0]
+            if rows < running[1].shape[0]:
+                ended.append(tree_map(lambda part, rows=rows: part[rows:], running))
+                running = tree_map(lambda part, rows=rows: part[:rows], running)
+                products = products.of_first(rows)
+            old = DecoderState(*running, keys)
+            hidden, weights, new = self._step(self._feed(step_input, products, old), products, step_masks, old)
+            outputs.append((new.attentional, *hidden) if weights is None else (new.attentional, *hidden, weights[:, 0]))
+            running = new[:3]
+        last = tree_map(lambda *parts: torch.cat(parts)[packing.order.argsort()], running, *reversed(ended))
+        attentional, *hidden = (packing.unpack(torch.cat(parts)) for parts in zip(*outputs, strict=True))
+        weights = None if self.attention is None else hidden.pop()
+        return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*last, state.keys))
 
     def stepper(
         self, word_size: int, state: DecoderState, memory: SourceMemory
@@ -264,6 +336,16 @@ class AttentionalRecurrence(nn.Module):
             return self.activate(products.combine(hidden)), None
         context, weights = self.attention(hidden, products.attended, positions)
         return self.activate(products.combine(torch.cat([context, hidden], -1))), weights
+
+
+def _can_pack(keep_mask):
+    """Whether rows may leave: not where shapes must not depend on data, nor where small batches gain nothing."""
+    return (
+        keep_mask is not None
+        and keep_mask.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and bool(keep_mask.any())
+    )
 
 
 def _advance(old: DecoderState, new: DecoderState, keep: torch.Tensor) -> DecoderState:

@@ -19,17 +19,29 @@ class _StepProduct(torch.autograd.Function):
     def forward(ctx, inputs, weight, bias, tape):
         ctx.save_for_backward(inputs, weight)
         ctx.tape = tape
-        return F.linear(inputs, weight, bias) if weight.dim() == 2 else inputs @ weight.transpose(-1, -2)
+        return _product(inputs, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         inputs, weight = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
-            factors = (gradient, inputs)
-            # rows of a batch share a two-dimensional weight: its gradient is one product over all of them
-            ctx.tape.append(tuple(factor.flatten(0, -2) for factor in factors) if weight.dim() == 2 else factors)
+            ctx.tape.append(tuple(_as_factor(factor, weight) for factor in (gradient, inputs)))
+        if weight.dim() == 3:
+            weight = weight[: len(inputs)]
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
+
+
+def _product(inputs, weight, bias):
+    if weight.dim() == 2:
+        return F.linear(inputs, weight, bias)
+    return inputs @ weight[: len(inputs)].transpose(-1, -2)
+
+
+def _as_factor(rows, weight):
+    """What stands in the product that makes the gradient of `weight`: all rows of a two-dimensional one together, and
+    of another zeros for the sentences that have no row."""
+    return rows.flatten(0, -2) if weight.dim() == 2 else F.pad(rows, (0, 0, 0, 0, 0, len(weight) - len(rows)))
 
 
 class _SequenceGradient(torch.autograd.Function):
@@ -59,7 +71,8 @@ class StepWeight:
 
     Args:
         weight (`torch.Tensor` of shape `(out, in)` or `(batch, out, in)`):
-            Called on (rows, in) or (batch, rows, in), it returns (..., rows, out).
+            Called on (rows, in) or (batch, rows, in), it returns (..., rows, out). A batch may end sooner than the
+            weight's, whose first entries then take part.
         bias (`torch.Tensor` of shape `(out,)`, *optional*): is added to the product of a two-dimensional weight.
     """
 
@@ -78,9 +91,7 @@ class StepWeight:
         inputs = inputs.to(self.weight.dtype)
         if self.records:
             return _StepProduct.apply(inputs, self.weight, self.bias, self.tape)
-        if self.weight.dim() == 2:
-            return F.linear(inputs, self.weight, self.bias)
-        return inputs @ self.weight.transpose(-1, -2)
+        return _product(inputs, self.weight, self.bias)
 
 
 class StepLinear(nn.Linear):
