@@ -194,5 +194,5 @@ def draw_growth(growth: dict, memory: dict, path: Path):
 
 
 def label_values(axes, values: list[int]):
-    axes.set_xticks(values, labels=map(str, values), fontsize="small")
+    axes.set_xticks(values, labels=map(str, values), fontsize="small", rotation=45 if len(values) > 6 else 0)
     axes.set_xticks([], minor=True)
