@@ -39,7 +39,14 @@ from .configuration_rnn_attn import RnnAttnConfig
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .plain_search_rnn_attn import BeamSearch, greedy_search, has_enough_words, is_plain
-from .recurrence_rnn_attn import ACTIVATIONS, AttentionalRecurrence, RecurrenceOutput, SequenceDropout, SourceMemory
+from .recurrence_rnn_attn import (
+    ACTIVATIONS,
+    AttentionalRecurrence,
+    RecurrenceOutput,
+    SequenceDropout,
+    SourceMemory,
+    can_pack,
+)
 from .step_weight_rnn_attn import StepWeight  # noqa: F401
 
 
@@ -708,7 +715,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             decoder_input_ids = self._mix_in_predictions(
                 decoder_input_ids, encoder_outputs, attention_mask, teacher_forcing_ratio
             )
-        if decoder_attention_mask is None and labels is not None and self.training and self.config.input_feeding:
+        if decoder_attention_mask is None and self._leaves_padding_out(labels):
             decoder_attention_mask = _up_to_the_last_label(labels)
         outputs = self.model(
             attention_mask=attention_mask,
@@ -744,6 +751,10 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
             encoder_hidden_states=outputs.encoder_hidden_states,
         )
+
+    def _leaves_padding_out(self, labels):
+        # without input feeding each layer is one call on the whole sentence
+        return labels is not None and self.training and self.config.input_feeding and can_pack(labels)
 
     @torch.no_grad()
     def select_output_words(self, words: torch.LongTensor) -> OutputWords:
@@ -870,7 +881,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
 def _up_to_the_last_label(labels):
     """Returns a mask (B, T) of the steps that a loss on `labels` needs, or `None` where it needs all of them."""
     mask = (labels != -100).flip(1).cumsum(1).flip(1) > 0
-    return None if mask.all() or not mask.any() else mask
+    return None if mask.all() else mask
 
 
 def _keep_mask(attention_mask, like):

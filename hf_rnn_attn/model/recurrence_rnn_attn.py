@@ -91,6 +91,11 @@ class StepProducts(NamedTuple):
         return self if self.attended is None else self._replace(attended=self.attended.of_first(rows))
 
 
+def can_pack(like: torch.Tensor) -> bool:
+    """Whether rows may leave the batch: not where shapes must not depend on data, nor where fewer rows save nothing."""
+    return like.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 class Packing(NamedTuple):
     """Where the words of padded rows are, step by step, longest row first.
 
@@ -179,7 +184,7 @@ class AttentionalRecurrence(nn.Module):
                 `False` where an input is padding; such a step leaves the state of its row as it was, and what comes
                 out there means nothing.
         """
-        if _can_pack(keep_mask):
+        if keep_mask is not None and can_pack(keep_mask) and keep_mask.any():
             return self._run_packed(inputs, state, memory, Packing.of(keep_mask))
         # the shapes of a fused call are fixed to those of an exporter's example
         if self.input_feeding or keep_mask is not None or torch.compiler.is_exporting():
@@ -336,16 +341,6 @@ class AttentionalRecurrence(nn.Module):
             return self.activate(products.combine(hidden)), None
         context, weights = self.attention(hidden, products.attended, positions)
         return self.activate(products.combine(torch.cat([context, hidden], -1))), weights
-
-
-def _can_pack(keep_mask):
-    """Whether rows may leave: not where shapes must not depend on data, nor where small batches gain nothing."""
-    return (
-        keep_mask is not None
-        and keep_mask.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and bool(keep_mask.any())
-    )
 
 
 def _advance(old: DecoderState, new: DecoderState, keep: torch.Tensor) -> DecoderState:
