@@ -58,8 +58,8 @@ def draw_learning(logs: dict[str, dict]) -> Figure:
         points = [(entry["epoch"], entry["eval_loss"]) for entry in log["log_history"] if "eval_loss" in entry]
         if points:
             axes.plot(*zip(*points, strict=True), "o-", markersize=3, label=name)
-    axes.set(xlabel="epoch", ylabel="validation loss per token", yscale="log")
-    axes.grid(alpha=0.3, which="both")
+    axes.set(xlabel="epoch", ylabel="validation loss per token")
+    axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure
 
