@@ -28,20 +28,20 @@ class _StepProduct(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             ctx.tape.append(tuple(_as_factor(factor, weight) for factor in (gradient, inputs)))
         if weight.dim() == 3:
-            weight = weight[: len(inputs)]
+            weight = weight[: inputs.shape[0]]
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
 
 
 def _product(inputs, weight, bias):
     if weight.dim() == 2:
         return F.linear(inputs, weight, bias)
-    return inputs @ weight[: len(inputs)].transpose(-1, -2)
+    return inputs @ weight[: inputs.shape[0]].transpose(-1, -2)
 
 
 def _as_factor(rows, weight):
     """What stands in the product that makes the gradient of `weight`: all rows of a two-dimensional one together, and
     of another zeros for the sentences that have no row."""
-    return rows.flatten(0, -2) if weight.dim() == 2 else F.pad(rows, (0, 0, 0, 0, 0, len(weight) - len(rows)))
+    return rows.flatten(0, -2) if weight.dim() == 2 else F.pad(rows, (0, 0, 0, 0, 0, weight.shape[0] - rows.shape[0]))
 
 
 class _SequenceGradient(torch.autograd.Function):
