@@ -52,27 +52,29 @@ def table(results: dict[str, dict]) -> list[str]:
 
 def draw_learning(logs: dict[str, dict]) -> Figure:
     """The validation loss of each run over its epochs."""
-    figure = Figure(SIZE, layout="constrained")
-    axes = figure.subplots()
-    for name, log in logs.items():
-        points = [(entry["epoch"], entry["eval_loss"]) for entry in log["log_history"] if "eval_loss" in entry]
-        if points:
-            axes.plot(*zip(*points, strict=True), "o-", markersize=3, label=name)
-    axes.set(xlabel="epoch", ylabel="validation loss per token")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    return figure
+    curves = {
+        name: [(entry["epoch"], entry["eval_loss"]) for entry in log["log_history"] if "eval_loss" in entry]
+        for name, log in logs.items()
+    }
+    return draw(curves, "epoch", "validation loss per token")
 
 
 def draw_lengths(results: dict[str, dict], split: str) -> Figure:
     """The first metric of each run by the length of the source."""
+    curves = {
+        name: [(row["length"], row["score"]) for row in result["scores"].get(split, {}).get("by_length", [])]
+        for name, result in results.items()
+    }
+    return draw(curves, "words of the source", f"score, {split}")
+
+
+def draw(curves: dict[str, list[tuple]], xlabel: str, ylabel: str) -> Figure:
     figure = Figure(SIZE, layout="constrained")
     axes = figure.subplots()
-    for name, result in results.items():
-        rows = result["scores"].get(split, {}).get("by_length", [])
-        if rows:
-            axes.plot([row["length"] for row in rows], [row["score"] for row in rows], "o-", label=name)
-    axes.set(xlabel="words of the source", ylabel=f"score, {split}")
+    for name, points in curves.items():
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", markersize=4, label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure

@@ -2,14 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of finished runs: its table by hand, and what its pictures show."""
 
-import importlib
 import json
 import sys
 from pathlib import Path
 
+import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-results_report = importlib.import_module("results_report")
+
+@pytest.fixture
+def results_report(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    import results_report
+
+    return results_report
 
 
 def write_run(folder, scores, losses):
@@ -20,7 +25,7 @@ def write_run(folder, scores, losses):
     (folder / "trainer_state.json").write_text(json.dumps({"log_history": [{"epoch": 0.5, "loss": 9.0}, *log]}))
 
 
-def test_runs_become_a_table_and_pictures(tmp_path, monkeypatch, capsys):
+def test_runs_become_a_table_and_pictures(results_report, tmp_path, monkeypatch, capsys):
     by_length = [{"length": "1-8", "count": 3, "score": 50.0}, {"length": "9+", "count": 0, "score": None}]
     first = {"validation": {"sacrebleu": {"score": 40.126}, "by_length": by_length}}
     write_run(tmp_path / "first", first, [3.0, 2.5])
@@ -37,7 +42,7 @@ def test_runs_become_a_table_and_pictures(tmp_path, monkeypatch, capsys):
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("learning.png", "length.png"))
 
 
-def test_curves_are_those_of_the_logs():
+def test_curves_are_those_of_the_logs(results_report):
     log = {"log_history": [{"epoch": 1, "loss": 9}, {"epoch": 1, "eval_loss": 3.0}, {"epoch": 2, "eval_loss": 2.5}]}
     (line,) = results_report.draw_learning({"a": log}).axes[0].get_lines()
     assert line.get_xydata().tolist() == [[1, 3.0], [2, 2.5]]

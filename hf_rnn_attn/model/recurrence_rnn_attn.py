@@ -117,9 +117,8 @@ class Packing(NamedTuple):
         steps = keep_mask.shape[1]
         lengths = keep_mask.sum(1)
         order = lengths.argsort(descending=True, stable=True)
-        places = (
-            (~keep_mask).byte().argsort(dim=1, stable=True)
-        )  # those of the words of each row, then those of padding
+        # the places of each row's words, then those of its padding
+        places = (~keep_mask).byte().argsort(dim=1, stable=True)
         has_word = torch.arange(steps).unsqueeze(1) < lengths[order]  # (T, B)
         step, row = has_word.nonzero(as_tuple=True)
         index = order[row] * steps + places[order[row], step]

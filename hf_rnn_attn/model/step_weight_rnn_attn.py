@@ -27,15 +27,18 @@ class _StepProduct(torch.autograd.Function):
         inputs, weight = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
             ctx.tape.append(tuple(_as_factor(factor, weight) for factor in (gradient, inputs)))
-        if weight.dim() == 3:
-            weight = weight[: inputs.shape[0]]
-        return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
+        return gradient @ _weight_of(inputs, weight) if ctx.needs_input_grad[0] else None, None, None, None
 
 
 def _product(inputs, weight, bias):
     if weight.dim() == 2:
         return F.linear(inputs, weight, bias)
-    return inputs @ weight[: inputs.shape[0]].transpose(-1, -2)
+    return inputs @ _weight_of(inputs, weight).transpose(-1, -2)
+
+
+def _weight_of(inputs, weight):
+    """The part of the weight that belongs to the sentences of `inputs`."""
+    return weight if weight.dim() == 2 else weight[: inputs.shape[0]]
 
 
 def _as_factor(rows, weight):
