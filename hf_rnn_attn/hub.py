@@ -124,7 +124,13 @@ def _translate_alone(folder: str | Path, sentence: str) -> list[str]:
 
 
 def prepare(
-    run_dir: str | Path, repo_id: str | None, *, license: str, data: str, languages: Sequence[str] | None = None
+    run_dir: str | Path,
+    repo_id: str | None,
+    *,
+    license: str,
+    data: str,
+    languages: Sequence[str] | None = None,
+    command: str | None = None,
 ) -> Path:
     """Makes of a finished run the folder that goes to the Hub, and checks it.
 
@@ -138,13 +144,16 @@ def prepare(
             The `training.output_dir` of a recipe.
         repo_id (`str`, *optional*):
             `user/name`, which the card tells its reader to load. Without it, the card is that of a model that the
-            package carries, see [`bundle`].
+            package carries, see [`bundle`], or with `command` that of one whose weights are nowhere, see
+            [`write_card`].
         license (`str`):
             Licence of the weights, as the Hub abbreviates it: `"cc-by-2.0"`.
         data (`str`):
             What the pairs are, whose, and under which licence; Markdown.
         languages (`Sequence[str]`, *optional*):
             Codes of source and target language: `("de", "en")`.
+        command (`str`, *optional*):
+            What makes the weights, if they are published nowhere.
 
     Returns:
         `Path`: the folder.
@@ -167,7 +176,15 @@ def prepare(
     _write_recipe(folder, results["recipe"])
     counts = {name: getattr(split, "num_rows", None) for name, split in pairs.items()}
     card = render_card(
-        folder, results, counts, examples, repo_id=repo_id, license=license, data=data, languages=languages
+        folder,
+        results,
+        counts,
+        examples,
+        repo_id=repo_id,
+        license=license,
+        data=data,
+        languages=languages,
+        command=command,
     )
     card.save(folder / "README.md")
     return folder
@@ -187,13 +204,9 @@ def bundle(run_dir: str | Path, checkpoint: str | Path, card: str | Path, **abou
             `license`, `data` and `languages`, as for [`prepare`].
     """
     prepared = prepare(run_dir, None, **about)
-    checkpoint, card = Path(checkpoint), Path(card)
-    for folder in (checkpoint, card):
-        shutil.rmtree(folder, ignore_errors=True)
-    card.mkdir(parents=True)
-    for name in ("README.md", RECIPE_FILE, TRAINING_PICTURE, ATTENTION_PICTURE):
-        if (prepared / name).is_file():
-            shutil.copy(prepared / name, card / name)
+    _copy_card(prepared, Path(card))
+    checkpoint = Path(checkpoint)
+    shutil.rmtree(checkpoint, ignore_errors=True)
     AutoTokenizer.from_pretrained(prepared).save_pretrained(checkpoint)
     AutoModelForSeq2SeqLM.from_pretrained(prepared, dtype=torch.float16).save_pretrained(checkpoint)
     for file in checkpoint.glob("*.py"):
@@ -203,6 +216,30 @@ def bundle(run_dir: str | Path, checkpoint: str | Path, card: str | Path, **abou
     for key in ("auto_map", "custom_pipelines"):
         config.pop(key, None)
     (checkpoint / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_card(run_dir: str | Path, card: str | Path, *, command: str, **about) -> None:
+    """Makes of a finished run the folder of its model card alone; the card says how the weights are made.
+
+    Args:
+        run_dir (`str` or `Path`):
+            The `training.output_dir` of a recipe.
+        card (`str` or `Path`):
+            The folder; what it holds already is replaced.
+        command (`str`):
+            What makes the weights: `"hf-rnn-attn train scripts/recipes/cmudict.yaml"`.
+        about:
+            `license`, `data` and `languages`, as for [`prepare`].
+    """
+    _copy_card(prepare(run_dir, None, command=command, **about), Path(card))
+
+
+def _copy_card(prepared: Path, card: Path):
+    shutil.rmtree(card, ignore_errors=True)
+    card.mkdir(parents=True)
+    for name in ("README.md", RECIPE_FILE, TRAINING_PICTURE, ATTENTION_PICTURE):
+        if (prepared / name).is_file():
+            shutil.copy(prepared / name, card / name)
 
 
 def publish(
@@ -389,6 +426,7 @@ def render_card(
     license: str,
     data: str,
     languages: Sequence[str] | None,
+    command: str | None = None,
 ) -> ModelCard:
     """Writes the model card from the numbers of a run.
 
@@ -401,7 +439,7 @@ def render_card(
             Pairs by the name of the split; None for a stream.
         examples (`list` of `dict` with "source", "translation", "reference"):
             What the card shows, from the last split of `counts`.
-        repo_id, license, data, languages:
+        repo_id, license, data, languages, command:
             As for [`prepare`].
     """
     example = _shortest(examples)
@@ -412,6 +450,8 @@ def render_card(
         metadata=_metadata(results, name, license, languages).to_yaml(),
         name=name.rpartition("/")[2],
         repo_id=repo_id,
+        command=command,
+        output_dir=training["output_dir"],
         license=license,
         data=data,
         languages=languages,
@@ -427,7 +467,7 @@ def render_card(
         tied=_tied(config),
         duration=_duration(results["train_seconds"]),
         # what a package carries is stored in 16 bits
-        megabytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / (2e6 if repo_id is None else 1e6),
+        megabytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / (1e6 if repo_id or command else 2e6),
         decoding=_decoding(folder, results["recipe"]["generation"]),
         pictures=[name for name in (TRAINING_PICTURE, ATTENTION_PICTURE) if (folder / name).exists()],
         version=hf_rnn_attn.__version__,

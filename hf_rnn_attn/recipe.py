@@ -116,6 +116,24 @@ class ScheduledSamplingSection:
 
 
 @dataclasses.dataclass
+class MinimumRiskSection:
+    """How a trained model learns to prefer the better of its own translations.
+
+    Args:
+        metric (`str`):
+            What makes a translation better: one of `evaluation.metrics`, with the options that it has there.
+        candidates (`int`):
+            How many translations of a sentence are compared, those of a beam of this width.
+        weight (`float`):
+            The share of the risk in the loss, between 0 and 1; the rest is the cross entropy of the reference.
+    """
+
+    metric: str
+    candidates: int
+    weight: float
+
+
+@dataclasses.dataclass
 class TrainingSection:
     """How the model is trained.
 
@@ -127,6 +145,8 @@ class TrainingSection:
             Batches of sentences of like length with at most this many tokens, instead of `per_device_train_batch_size`.
         scheduled_sampling ([`ScheduledSamplingSection`], *optional*):
             Teacher forcing that decays.
+        minimum_risk ([`MinimumRiskSection`], *optional*):
+            Fine-tune a checkpoint for the metric that it is scored by; see [`hf_rnn_attn.minimum_risk.MinimumRisk`].
         freeze (`list[str]`):
             Shell patterns (`model.encoder.*`) of the names of the parameters that keep their values.
         average_checkpoints (`int`, *optional*):
@@ -146,6 +166,7 @@ class TrainingSection:
     arguments: dict[str, Any]
     tokens_per_batch: int | None = None
     scheduled_sampling: ScheduledSamplingSection | None = None
+    minimum_risk: MinimumRiskSection | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     average_checkpoints: int | None = None
     ema_decay: float | None = None
@@ -343,11 +364,12 @@ def _build_training(raw: dict[str, Any], path: Path) -> TrainingSection:
         arguments={name: value for name, value in raw.items() if name in stock},
         **{name: value for name, value in raw.items() if name in own and value is not None},
     )
-    if section.scheduled_sampling is not None:
-        _check_mapping(section.scheduled_sampling, str(path), "training.scheduled_sampling")
-        section.scheduled_sampling = _build_section(
-            ScheduledSamplingSection, section.scheduled_sampling, path, "training.scheduled_sampling"
-        )
+    for name, section_class in (("scheduled_sampling", ScheduledSamplingSection), ("minimum_risk", MinimumRiskSection)):
+        value = getattr(section, name)
+        if value is not None:
+            where = f"training.{name}"
+            _check_mapping(value, str(path), where)
+            setattr(section, name, _build_section(section_class, value, path, where))
     return section
 
 

@@ -40,6 +40,7 @@ from transformers import (
 from .data import TokenBatchSampler, encode_afresh, encode_pairs, group_references, pair_lengths, read_pairs
 from .ema import EMA_FILE, EmaCallback
 from .evaluation import TextMetric, load_metric, score_by_length, trainer_metrics
+from .minimum_risk import MinimumRisk
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from .recipe import Recipe
@@ -172,10 +173,23 @@ class RnnAttnTrainer(Seq2SeqTrainer):
     Args:
         tokens_per_batch (`int`, *optional*):
             Most tokens of a training batch on one process: sentences times the longer side of the longest pair.
+        minimum_risk ([`MinimumRisk`], *optional*):
+            Its risk takes a part of the loss, weighted by the words of the references.
+        risk_weight (`float`, *optional*):
+            How large a part.
     """
 
-    def __init__(self, *args, tokens_per_batch: int | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        tokens_per_batch: int | None = None,
+        minimum_risk: MinimumRisk | None = None,
+        risk_weight: float = 0.0,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
+        self.minimum_risk = minimum_risk
+        self.risk_weight = risk_weight
         self.model_smooths = isinstance(self.model, RnnAttnForConditionalGeneration)
         if self.model_smooths:
             self.label_smoother = None
@@ -186,10 +200,22 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         self.batch_sampler = TokenBatchSampler(pair_lengths(self.train_dataset), tokens_per_batch, seed=seed)
         self.add_callback(BatchOrderCallback(self.batch_sampler))
 
-    def compute_loss(self, model, inputs, *args, **kwargs):
-        if model.training and self.model_smooths:
-            inputs = {**inputs, "smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
-        return super().compute_loss(model, inputs, *args, **kwargs)
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        options = {}
+        if self.model_smooths:
+            options = {"smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
+        loss = super().compute_loss(model, {**inputs, **options}, return_outputs, num_items_in_batch)
+        if self.minimum_risk is None:
+            return loss
+        return (1 - self.risk_weight) * loss + self.risk_weight * self._mean_risk(model, inputs, num_items_in_batch)
+
+    def _mean_risk(self, model, inputs, num_items_in_batch):
+        with self.accelerator.autocast():
+            risk = self.minimum_risk(self.model, model, inputs)
+        words = (inputs["labels"] != -100).sum(1)
+        return (risk * words).sum() / (words.sum() if num_items_in_batch is None else num_items_in_batch)
 
     def get_train_dataloader(self) -> DataLoader:
         if self.batch_sampler is None:
@@ -544,7 +570,26 @@ def _build_trainer(
         options["eval_dataset"] = encode_pairs(pairs["validation"], tokenizer)
         if arguments.predict_with_generate:
             options["compute_metrics"] = trainer_metrics(tokenizer, _load_metrics(recipe))
+    if recipe.training.minimum_risk is not None:
+        options |= _minimum_risk(recipe, tokenizer)
     return RnnAttnTrainer(**options, tokens_per_batch=recipe.training.tokens_per_batch)
+
+
+def _minimum_risk(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    section, metrics = recipe.training.minimum_risk, _load_metrics(recipe)
+    if section.metric not in metrics:
+        raise ValueError(
+            f"{recipe.file}: training.minimum_risk.metric: {section.metric} is not measured; choose one of "
+            f"{', '.join(metrics)}"
+        )
+    metric = metrics[section.metric]
+
+    def cost(prediction: str, reference: str) -> float:
+        share = metric.score_alone(prediction, reference) / 100
+        return share if section.metric in ERROR_RATES else 1 - share
+
+    risk = MinimumRisk(tokenizer, cost, section.candidates)
+    return {"minimum_risk": risk, "risk_weight": section.weight}
 
 
 def _training_pairs(

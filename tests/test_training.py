@@ -291,6 +291,31 @@ def test_scheduled_sampling_changes_what_is_learnt(write_recipe, tmp_path):
     assert not torch.equal(weights(tmp_path / "run")["lm_head.weight"], weights(tmp_path / "sampled")["lm_head.weight"])
 
 
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_the_risk_takes_its_part_of_the_loss(write_recipe, tmp_path, accumulation):
+    run(write_recipe(num_train_epochs=1))
+    stock = {"output_dir": str(tmp_path / "tuned"), "learning_rate": 0.0, "max_steps": 1, "logging_steps": 1}
+    stock |= {"tokens_per_batch": 300, "gradient_accumulation_steps": accumulation, "label_smoothing_factor": 0.1}
+
+    def first_loss(weight):
+        risk = {"metric": "exact_match", "candidates": 3, "weight": weight}
+        run(write_recipe("tune.yaml", model=str(tmp_path / "run"), tokenizer={}, minimum_risk=risk, **stock))
+        return json.loads((tmp_path / "tuned" / "trainer_state.json").read_text())["log_history"][0]["loss"]
+
+    likelihood, half, risk = first_loss(0.0), first_loss(0.5), first_loss(1.0)
+    assert half == pytest.approx((likelihood + risk) / 2, rel=1e-4)
+    # a share of wrong translations, unlike the cross entropy
+    assert 0 < risk < 1 and abs(risk - likelihood) > 0.1
+
+
+def test_the_risk_of_translations_falls_in_training(write_recipe, tmp_path):
+    before = run(write_recipe(num_train_epochs=3))["scores"]["validation"]["exact_match"]["score"]
+    risk = {"metric": "exact_match", "candidates": 4, "weight": 1.0}
+    tuning = {"output_dir": str(tmp_path / "tuned"), "num_train_epochs": 3, "learning_rate": 0.01, "minimum_risk": risk}
+    after = run(write_recipe("tune.yaml", model=str(tmp_path / "run"), tokenizer={}, **tuning))
+    assert after["scores"]["validation"]["exact_match"]["score"] > before + 10
+
+
 def test_a_checkpoint_is_tuned_with_its_tokenizer_and_frozen_parts_stay(write_recipe, tmp_path):
     run(write_recipe(num_train_epochs=1))
     tuning = {"output_dir": str(tmp_path / "tuned"), "freeze": ["model.encoder.*"], "num_train_epochs": 1}
@@ -383,6 +408,8 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"bpe_dropout": 0.1}, "a tokenizer of the kind 'bpe'"),
         ({"ema_decay": 1}, "ema_decay must lie between 0 and 1"),
         ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
+        ({"minimum_risk": {"metric": "chrf", "candidates": 2, "weight": 1}}, "chrf is not measured; choose one of exact_m"),
+        ({"minimum_risk": {"metric": "exact_match", "candidates": 1, "weight": 1}}, "at least 2 candidates"),
     ],
 )
 def test_contradictions_are_refused(write_recipe, training, message):
