@@ -446,6 +446,9 @@ def render_card(
     config = RnnAttnConfig.from_pretrained(folder)
     name = Path(results["recipe"]["training"]["arguments"]["output_dir"]).name if repo_id is None else repo_id
     training = results["recipe"]["training"]["arguments"]
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if repo_id is None and command is None:
+        size /= 2  # what a package carries is stored in 16 bits
     text = _template().render(
         metadata=_metadata(results, name, license, languages).to_yaml(),
         name=name.rpartition("/")[2],
@@ -466,8 +469,7 @@ def render_card(
         config=config,
         tied=_tied(config),
         duration=_duration(results["train_seconds"]),
-        # what a package carries is stored in 16 bits
-        megabytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")) / (1e6 if repo_id or command else 2e6),
+        megabytes=size / 1e6,
         decoding=_decoding(folder, results["recipe"]["generation"]),
         pictures=[name for name in (TRAINING_PICTURE, ATTENTION_PICTURE) if (folder / name).exists()],
         version=hf_rnn_attn.__version__,

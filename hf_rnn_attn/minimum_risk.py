@@ -40,9 +40,7 @@ class MinimumRisk:
         self.cost = cost
         self.candidates = candidates
 
-    def __call__(
-        self, model: PreTrainedModel, forward: Callable, inputs: dict[str, torch.Tensor]
-    ) -> torch.FloatTensor:
+    def __call__(self, model: PreTrainedModel, forward: Callable, inputs: dict[str, torch.Tensor]) -> torch.FloatTensor:
         """The risk of each sentence, (B,), with its gradient.
 
         Args:
