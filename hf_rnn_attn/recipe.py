@@ -147,6 +147,8 @@ class TrainingSection:
             Teacher forcing that decays.
         minimum_risk ([`MinimumRiskSection`], *optional*):
             Fine-tune a checkpoint for the metric that it is scored by; see [`hf_rnn_attn.minimum_risk.MinimumRisk`].
+        dropout (`float`, *optional*):
+            For a checkpoint that is tuned: the dropout of its encoder and decoder from now on.
         freeze (`list[str]`):
             Shell patterns (`model.encoder.*`) of the names of the parameters that keep their values.
         average_checkpoints (`int`, *optional*):
@@ -167,6 +169,7 @@ class TrainingSection:
     tokens_per_batch: int | None = None
     scheduled_sampling: ScheduledSamplingSection | None = None
     minimum_risk: MinimumRiskSection | None = None
+    dropout: float | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     average_checkpoints: int | None = None
     ema_decay: float | None = None

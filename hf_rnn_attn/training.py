@@ -25,10 +25,12 @@ from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, load_model, save_file
 from torch.utils.data import DataLoader
 from transformers import (
+    AutoConfig,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     DataCollatorForSeq2Seq,
     EarlyStoppingCallback,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Seq2SeqTrainer,
@@ -462,6 +464,8 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.bpe_dropout encodes the pairs again and cannot do so with data.streaming")
     if section.tokens_per_batch is not None and recipe.data.reading.get("streaming"):
         raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
+    if section.dropout is not None and not isinstance(recipe.model, str):
+        raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
     _check_best_metric(recipe, arguments)
     _check_output_dir(arguments)
 
@@ -522,7 +526,9 @@ def _texts(pairs: Dataset | IterableDataset, side: str) -> Iterator[str]:
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     if isinstance(recipe.model, str):
-        model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model)
+        config = AutoConfig.from_pretrained(recipe.model)
+        _set_dropout(config, recipe.training.dropout)
+        model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model, config=config)
     else:
         config = RnnAttnConfig(
             **recipe.model,
@@ -538,6 +544,12 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
     if recipe.training.freeze:
         freeze_parameters(model, recipe.training.freeze)
     return model
+
+
+def _set_dropout(config: PreTrainedConfig, dropout: float | None):
+    if dropout is not None:
+        names = ("encoder_dropout", "decoder_dropout") if isinstance(config, RnnAttnConfig) else ("dropout",)
+        config.update(dict.fromkeys(names, dropout))
 
 
 def _set_generation(model: PreTrainedModel, generation: dict[str, Any]):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from test_modeling_rnn_attn import SOURCES, TARGETS, gradients, make_model, mask_of, pad
 from torch.utils.data import BatchSampler
 from transformers import (
+    AutoConfig,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     MarianConfig,
@@ -319,10 +320,13 @@ def test_the_risk_of_translations_falls_in_training(write_recipe, tmp_path):
 def test_a_checkpoint_is_tuned_with_its_tokenizer_and_frozen_parts_stay(write_recipe, tmp_path):
     run(write_recipe(num_train_epochs=1))
     tuning = {"output_dir": str(tmp_path / "tuned"), "freeze": ["model.encoder.*"], "num_train_epochs": 1}
+    tuning |= {"dropout": 0.25}
     run(write_recipe("tune.yaml", model=str(tmp_path / "run"), tokenizer={}, **tuning))
     before, after = weights(tmp_path / "run"), weights(tmp_path / "tuned")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and not any(name.startswith("model.encoder.") for name in changed)
+    config = AutoConfig.from_pretrained(tmp_path / "tuned")
+    assert (config.encoder_dropout, config.decoder_dropout, config.decoder_hidden_size) == (0.25, 0.25, 32)
     assert (tmp_path / "run" / "tokenizer.json").read_text() == (tmp_path / "tuned" / "tokenizer.json").read_text()
 
 
@@ -408,6 +412,7 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"bpe_dropout": 0.1}, "a tokenizer of the kind 'bpe'"),
         ({"ema_decay": 1}, "ema_decay must lie between 0 and 1"),
         ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
+        ({"dropout": 0.1}, "dropout is for a checkpoint to tune; set model.encoder_dropout"),
         ({"minimum_risk": {"metric": "chrf", "candidates": 2, "weight": 1}}, "chrf is not measured; choose one of"),
         ({"minimum_risk": {"metric": "exact_match", "candidates": 1, "weight": 1}}, "at least 2 candidates"),
     ],
