@@ -65,6 +65,14 @@ def test_scaling_divides_by_the_square_root_of_the_terms():
     torch.testing.assert_close(weights, torch.tensor([1 / 4, 3 / 4]))
 
 
+def test_each_head_has_weights_of_its_own():
+    attention = make_attention(attention_score="dot", attention_heads=2)
+    # the first half of the state looks for the first word, the second half for the second
+    context, weights = attend(attention, [100.0, 100.0], [[1.0, 0.0], [0.0, 1.0]])
+    torch.testing.assert_close(context, torch.tensor([1.0, 1.0]))
+    torch.testing.assert_close(weights, torch.tensor([0.5, 0.5]))
+
+
 @pytest.mark.parametrize(
     ("position", "expected"), [(0, [1, 1, 1, 0, 0, 0]), (4, [0, 0, 1, 1, 1, 1]), (7, [0] * 5 + [1])]
 )

@@ -26,6 +26,8 @@ class AttendedMemory(NamedTuple):
         project_query: the concat score's share of the query, (B, T, H) to (B, T, H).
         keep_mask: `True` where there is a word, (B, 1, S).
         positions: index of each word among its sentence's words, (B, 1, S).
+        query_heads, memory_heads: for each head 1 at its part of a query or of the memory and 0 elsewhere, (heads, H)
+            and (heads, M); `None` where there is one head.
     """
 
     read: Callable
@@ -34,6 +36,8 @@ class AttendedMemory(NamedTuple):
     project_query: Callable | None
     keep_mask: torch.Tensor
     positions: torch.Tensor
+    query_heads: torch.Tensor | None
+    memory_heads: torch.Tensor | None
 
     def of_first(self, rows: int) -> "AttendedMemory":
         """The same for the first rows of the batch alone; the products find that out by themselves."""
@@ -58,6 +62,7 @@ class LuongAttention(nn.Module):
         self.score = config.attention_score
         self.span = config.attention_span
         self.window = config.attention_window
+        self.heads = config.attention_heads
         hidden_size, memory_size = config.decoder_hidden_size, config.memory_size
         if self.score == "general":
             self.memory_projection = nn.Linear(memory_size, hidden_size, bias=False)
@@ -72,7 +77,7 @@ class LuongAttention(nn.Module):
             self.position_projection = nn.Linear(hidden_size, hidden_size, bias=False)
             self.position_vector = nn.Linear(hidden_size, 1, bias=False)
         score_terms = memory_size if self.score == "general" else hidden_size
-        self.scale = score_terms**-0.5 if config.attention_scaling else 1.0
+        self.scale = (score_terms // self.heads) ** -0.5 if config.attention_scaling else 1.0
 
     @property
     def has_keys(self) -> bool:
@@ -95,7 +100,12 @@ class LuongAttention(nn.Module):
         project_query = step_product(self.query_projection) if self.score == "concat" else None
         positions = (keep_mask.cumsum(-1) - 1).unsqueeze(1)
         read = StepWeight(memory.transpose(1, 2))
-        return AttendedMemory(read, match, keys, project_query, keep_mask.unsqueeze(1), positions)
+        heads = (None, None)
+        if self.heads > 1:
+            parts = torch.eye(self.heads, dtype=memory.dtype, device=memory.device)
+            sizes = ((memory if keys is None else keys).shape[-1], memory.shape[-1])
+            heads = [parts.repeat_interleave(size // self.heads, 1) for size in sizes]
+        return AttendedMemory(read, match, keys, project_query, keep_mask.unsqueeze(1), positions, *heads)
 
     def forward(
         self, query: torch.Tensor, attended: AttendedMemory, target_positions: torch.Tensor
@@ -109,7 +119,9 @@ class LuongAttention(nn.Module):
         Returns:
             The contexts c_t (B, T, M) and the weights a_t (B, T, S).
         """
-        scores = self._scores(query, attended)  # (B, T, S)
+        # a head is one more query, with nothing but its part of the state
+        by_head = query if self.heads == 1 else (query.unsqueeze(2) * attended.query_heads).flatten(1, 2)
+        scores = self._scores(by_head, attended)  # (B, T * heads, S)
         if self.scale != 1.0:
             scores = scores * self.scale
         keep_mask = attended.keep_mask
@@ -118,7 +130,7 @@ class LuongAttention(nn.Module):
         distance = None
         if self.span != "global":
             centre = self._centre(query, attended.positions, target_positions)  # (B, T, 1)
-            distance = attended.positions - centre  # (B, T, S)
+            distance = (attended.positions - centre).repeat_interleave(self.heads, 1)  # (B, T * heads, S)
             keep_mask = keep_mask & (distance.abs() <= self.window)
         # finfo.min and not -inf: a row without a single word would turn into NaN
         scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)
@@ -126,7 +138,11 @@ class LuongAttention(nn.Module):
         if self.span == "local-p":
             deviation = self.window / 2
             weights = weights * torch.exp(-distance.square() / (2 * deviation**2))  # eq. 10
-        return attended.read(weights), weights
+        contexts = attended.read(weights)
+        if self.heads == 1:
+            return contexts, weights
+        contexts = (contexts.unflatten(1, (-1, self.heads)) * attended.memory_heads).sum(2)
+        return contexts, weights.unflatten(1, (-1, self.heads)).mean(2)
 
     def _scores(self, query, attended):
         if attended.match is not None:

@@ -60,6 +60,9 @@ class RnnAttnConfig(PreTrainedConfig):
         attention_score (`str`, *optional*, defaults to `"general"`):
             `"dot"`, `"general"`, `"concat"`, `"location"` (Luong et al. 2015, §3.1), or `"none"` for the plain
             encoder-decoder of Sutskever et al. 2014.
+        attention_heads (`int`, *optional*, defaults to 1):
+            Number of parts that decoder state and memory are divided into, each with weights of its own, as in Chen et
+            al. 2018; for the scores `"dot"` and `"general"`. The weights that are returned are the mean of all heads.
         attention_scaling (`bool`, *optional*, defaults to `False`):
             Whether scores are divided by the square root of the number of terms they sum over.
         attention_span (`str`, *optional*, defaults to `"global"`):
@@ -141,6 +144,7 @@ class RnnAttnConfig(PreTrainedConfig):
     bridge_source: Literal["matched", "last", "all"] = "matched"
     bridge_activation: Literal["tanh", "relu", "none"] = "tanh"
     attention_score: Literal["dot", "general", "concat", "location", "none"] = "general"
+    attention_heads: int = 1
     attention_scaling: bool = False
     attention_span: Literal["global", "local-m", "local-p"] = "global"
     attention_window: int = 10
@@ -211,12 +215,25 @@ class RnnAttnConfig(PreTrainedConfig):
                 "`attention_score='none'` with `bridge='zero'` leaves no link from encoder to decoder. Set "
                 "`bridge='dense'` or choose a score."
             )
-
         if self.attention_score == "none" and self.attention_bias:
             raise ValueError(
                 "`attention_bias=True` needs attention, but `attention_score` is 'none'. Choose a score or set "
                 "`attention_bias=False`."
             )
+        if self.attention_heads > 1:
+            self._check_heads()
+
+    def _check_heads(self):
+        if self.attention_score not in ("dot", "general"):
+            raise ValueError(
+                f"`attention_heads={self.attention_heads}` needs `attention_score` 'dot' or 'general', got "
+                f"'{self.attention_score}'. Choose one of them or set `attention_heads=1`."
+            )
+        for name, size in (("decoder_hidden_size", self.decoder_hidden_size), ("memory_size", self.memory_size)):
+            if size % self.attention_heads:
+                raise ValueError(
+                    f"`attention_heads={self.attention_heads}` must divide `{name}`, which is {size}. Choose a divisor."
+                )
 
     def _check_bridge(self):
         for name, default in (("bridge_source", "matched"), ("bridge_activation", "tanh")):
@@ -262,6 +279,7 @@ _COUNTS = (
     "decoder_embedding_size",
     "decoder_hidden_size",
     "decoder_layers",
+    "attention_heads",
     "attention_window",
     "location_size",
     "attentional_size",
