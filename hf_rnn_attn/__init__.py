@@ -23,7 +23,10 @@ _MODULES = {
 }
 
 # checkpoints that come with the package, by the codes of source and target language; the first is the default
-BUNDLED = {("de", "en"): str(Path(__file__).parent / "checkpoints" / "tatoeba-de-en")}
+BUNDLED = {
+    languages: str(Path(__file__).parent / "checkpoints" / "tatoeba-{}-{}".format(*languages))
+    for languages in (("de", "en"), ("en", "de"))
+}
 
 __all__ = ["BUNDLED", *sorted(_MODULES)]
 
@@ -50,6 +53,7 @@ def register():
     AutoTokenizer.register(RnnAttnConfig, RnnAttnTokenizer, exist_ok=True)
     defaults = PIPELINE_REGISTRY.supported_tasks["translation"]["default"]
     for languages, folder in BUNDLED.items():
+        # what the library would load, for English to German, stays what it was
         defaults.setdefault(languages, {"model": (folder, None)})
     defaults.setdefault("model", (next(iter(BUNDLED.values())), None))
 

@@ -418,8 +418,8 @@ def _add_model_options(parser: argparse.ArgumentParser):
         nargs="+",
         dest="models",
         metavar="MODEL",
-        help="checkpoint folder or Hub id; several translate together by the mean of their probabilities (default: "
-        "the German to English model that comes with the package)",
+        help="checkpoint folder, Hub id, or de-en or en-de, which come with the package; several translate together by "
+        "the mean of their probabilities (default: de-en)",
     )
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
     parser.add_argument(
@@ -490,8 +490,9 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, **options)
     from .ensemble import load_ensemble
 
     hf_rnn_attn.register()
-    if models is None or len(models) == 1:
-        parts = {"model": _model_names(models)[0]}
+    models = _model_names(models)
+    if len(models) == 1:
+        parts = {"model": models[0]}
     else:
         ensemble, tokenizer = load_ensemble(models)
         parts = {"model": ensemble, "tokenizer": tokenizer}
@@ -502,7 +503,8 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, **options)
 def _model_names(models: Sequence[str] | None) -> list[str]:
     import hf_rnn_attn
 
-    return list(models or [next(iter(hf_rnn_attn.BUNDLED.values()))])
+    bundled = {"-".join(languages): folder for languages, folder in hf_rnn_attn.BUNDLED.items()}
+    return [bundled.get(name, name) for name in models or [next(iter(bundled))]]
 
 
 def _read_shortlist(arguments) -> dict:

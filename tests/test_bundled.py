@@ -25,13 +25,19 @@ SENTENCES = {
         "Die Kinder spielen im Garten.": {"children", "playing", "garden"},
         "Wo ist der Bahnhof?": {"station"},
         "Ich habe keine Ahnung, wovon du redest.": {"no", "idea", "you're", "talking"},
-    }
+    },
+    ("en", "de"): {
+        "The weather is very nice today.": {"wetter", "heute"},
+        "The children are playing in the garden.": {"kinder", "spielen", "garten"},
+        "Where is the station?": {"bahnhof"},
+        "I have no idea what you are talking about.": {"ahnung"},
+    },
 }
 
 
 @pytest.mark.parametrize("languages", hf_rnn_attn.BUNDLED, ids="-".join)
 def test_a_bundled_model_translates(languages):
-    translator = pipeline("translation_{}_to_{}".format(*languages), device="cpu")
+    translator = pipeline("translation", model=hf_rnn_attn.BUNDLED[languages], device="cpu")
     assert translator.model.dtype == torch.float32
     for source, needed in SENTENCES[languages].items():
         translated = translator(source)[0]["translation_text"]
@@ -48,6 +54,13 @@ def test_the_first_is_the_default():
 def test_the_command_line_translates_without_a_model(capsys):
     assert cli.main(["translate", "Guten Morgen, wie geht es dir?"]) == 0
     assert capsys.readouterr().out.startswith("Good morning, ")
+
+
+def test_languages_name_a_model(capsys):
+    assert cli.main(["translate", "The children are playing.", "--model", "en-de"]) == 0
+    assert "Kinder" in capsys.readouterr().out
+    first, named = pipeline("translation_de_to_en"), pipeline("translation", model=hf_rnn_attn.BUNDLED["de", "en"])
+    assert first("Guten Morgen!") == named("Guten Morgen!")
 
 
 def test_no_network_is_asked():

@@ -413,7 +413,7 @@ def test_a_bundled_checkpoint_is_half_as_large_and_translates_alike(world, tmp_p
     names = {path.name for path in (tmp_path / "card").iterdir()}
     assert names == {"README.md", "recipe.yaml", "training.png", "attention.png"}
     card = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
-    assert "\n# toy-run\n" in card and 'pipeline("translation_de_to_en")' in card and "trust_remote_code" not in card
+    assert "\n# toy-run\n" in card and 'BUNDLED["de", "en"])' in card and "trust_remote_code" not in card
 
 
 def test_the_card_of_weights_that_are_nowhere_says_how_they_are_made(world, tmp_path):

@@ -44,6 +44,7 @@ ORDER = [
     "shortlist",
     "visualization",
     "ema",
+    "minimum_risk",
     "recipe",
     "training",
     "export",
