@@ -6,6 +6,7 @@ Holds the forced decoding of sentence pairs, the way from subwords to words, the
 rate. A word is what stands between white space. Links are pairs (i, j) of a source and a target word, from 0.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -67,6 +68,17 @@ def intersect(forward: Iterable[Links], backward: Iterable[Links]) -> Iterator[L
     """The links of each pair that were found from both sides; those of `backward` are (target, source)."""
     for links, turned in zip(forward, backward, strict=True):
         yield links & {(source, target) for target, source in turned}
+
+
+def learn_dictionary(sources: Sequence[str], targets: Sequence[str], alignments: Iterable[Links]) -> dict[str, str]:
+    """For each source word the target word that it is linked to most often, what `replace_unknown` of the translation
+    pipeline takes. Of equally frequent ones the first in the alphabet."""
+    counts = defaultdict(Counter)
+    for source, target, links in zip(sources, targets, alignments, strict=True):
+        source_words, target_words = source.split(), target.split()
+        for i, j in links:
+            counts[source_words[i]][target_words[j]] += 1
+    return {word: min(linked, key=lambda other: (-linked[other], other)) for word, linked in sorted(counts.items())}
 
 
 def format_links(links: Links) -> str:

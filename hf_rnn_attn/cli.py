@@ -229,6 +229,9 @@ def _add_align(commands):
         choices=["predicted", "read"],
         help="look at what the model attends to when it predicts a word (default), or when it reads it, a step later",
     )
+    parser.add_argument(
+        "--dictionary", help="file to write, word, tab, the word it is linked to most often: for --replace-unknown"
+    )
     parser.add_argument("--gold", help="file of links made by hand, i-j sure and ipj possible: print the error rate")
     parser.add_argument("--batch-size", type=int, default=32, help="pairs at a time (default: %(default)s)")
     parser.add_argument("-o", "--output", help="file to write, links i-j of a pair a line; default: standard output")
@@ -236,7 +239,7 @@ def _add_align(commands):
 
 
 def _align(arguments):
-    from .alignment import AlignmentErrorRate, align, format_links, intersect
+    from .alignment import AlignmentErrorRate, align, format_links, intersect, learn_dictionary
 
     sources, targets = _read_lines(arguments.source), _read_lines(arguments.target)
     options = {"batch_size": arguments.batch_size, "step": arguments.step}
@@ -244,10 +247,15 @@ def _align(arguments):
     if arguments.reverse:
         other = align(*_load_model(arguments.reverse), targets, sources, **options)
         alignments = intersect(alignments, other)
+    alignments = list(alignments)
     lines = [format_links(links) for links in alignments]
     with contextlib.ExitStack() as stack:
         output = _open_text(arguments.output, "w", sys.stdout, stack)
         output.writelines(line + "\n" for line in lines)
+    if arguments.dictionary:
+        entries = learn_dictionary(sources, targets, alignments).items()
+        text = "".join(f"{word}\t{linked}\n" for word, linked in entries)
+        Path(arguments.dictionary).write_text(text, encoding="utf-8")
     if arguments.gold:
         scores = AlignmentErrorRate().compute(predictions=lines, references=_read_lines(arguments.gold))
         print(json.dumps(scores), file=sys.stderr)

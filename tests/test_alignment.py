@@ -12,6 +12,7 @@ from hf_rnn_attn.alignment import (
     align,
     format_links,
     intersect,
+    learn_dictionary,
     links_of,
     parse_links,
     word_attention,
@@ -81,6 +82,14 @@ def test_a_word_can_be_linked_when_it_is_read():
     found = align(Diagonal(mirrored=False), tokenizer, sources, targets, step="read")
     # each word by the row after its own
     assert [format_links(links) for links in found] == ["1-0 2-1 3-2", "1-0"]
+
+
+def test_a_dictionary_holds_the_most_frequent_links():
+    sources, targets = ["ein hund", "hund da", "da"], ["a dog", "dog", "there here"]
+    links = [{(0, 0), (1, 1)}, {(0, 0), (1, 0)}, {(0, 0), (0, 1)}]
+    # of da's three, each linked once, the first in the alphabet
+    assert learn_dictionary(sources, targets, links) == {"da": "dog", "ein": "a", "hund": "dog"}
+    assert list(learn_dictionary(["b a"], ["x y"], [{(0, 0), (1, 1)}])) == ["a", "b"]
 
 
 def test_both_directions_agree():

@@ -283,7 +283,9 @@ def test_a_saved_model_aligns_words(tmp_path, capsys):
         Path(path).write_text(text)
     (tmp_path / "gold.txt").write_text("0-0 0p1\n0-0\n")
     arguments = ["align", str(tmp_path), *files, "--gold", str(tmp_path / "gold.txt")]
-    assert cli.main([*arguments, "-o", str(tmp_path / "links.txt")]) == 0
+    outputs = ["-o", str(tmp_path / "links.txt"), "--dictionary", str(tmp_path / "words.tsv")]
+    assert cli.main([*arguments, *outputs]) == 0
+    assert (tmp_path / "words.tsv").read_text() == "hund\tdog\n"
     assert (tmp_path / "links.txt").read_text() == "0-0 0-1\n0-0\n"
     assert json.loads(capsys.readouterr().err.splitlines()[-1]) == {"score": 0.0, "precision": 100.0, "recall": 100.0}
     # seen from the other side, the one source word looks at one of the two
