@@ -131,6 +131,7 @@ def prepare(
     data: str,
     languages: Sequence[str] | None = None,
     command: str | None = None,
+    sentences: Sequence[str] = (),
 ) -> Path:
     """Makes of a finished run the folder that goes to the Hub, and checks it.
 
@@ -154,6 +155,9 @@ def prepare(
             Codes of source and target language: `("de", "en")`.
         command (`str`, *optional*):
             What makes the weights, if they are published nowhere.
+        sentences (`Sequence[str]`, *optional*):
+            What the card shows translations of, instead of the first pairs of the test set; for data that may not be
+            shown.
 
     Returns:
         `Path`: the folder.
@@ -170,7 +174,15 @@ def prepare(
     pairs = _read_pairs(results["recipe"]["data"])
     folder = _save_again(run_dir, run_dir / PUBLISHED_FOLDER)
     translator = pipeline("translation", model=str(folder), device="cpu")
-    examples = _translate_examples(translator, list(pairs.values())[-1])
+    shown = [{"source": text, "target": None} for text in sentences] or islice(list(pairs.values())[-1], EXAMPLES)
+    examples = [
+        {
+            "source": pair["source"],
+            "translation": translator(pair["source"])[0]["translation_text"],
+            "reference": pair["target"],
+        }
+        for pair in shown
+    ]
     check_folder(folder, _shortest(examples)["source"])
     _draw(folder, log, translator, _shortest(examples))
     _write_recipe(folder, results["recipe"])
@@ -229,7 +241,7 @@ def write_card(run_dir: str | Path, card: str | Path, *, command: str, **about) 
         command (`str`):
             What makes the weights: `"hf-rnn-attn train scripts/recipes/cmudict.yaml"`.
         about:
-            `license`, `data` and `languages`, as for [`prepare`].
+            `license`, `data`, `languages` and `sentences`, as for [`prepare`].
     """
     _copy_card(prepare(run_dir, None, command=command, **about), Path(card))
 
@@ -337,18 +349,6 @@ def _save_again(run_dir: Path, folder: Path) -> Path:
     return folder
 
 
-def _translate_examples(translator, pairs: Dataset | IterableDataset) -> list[dict[str, str]]:
-    """The first pairs as "source" and "reference", with their "translation"."""
-    return [
-        {
-            "source": pair["source"],
-            "translation": translator(pair["source"])[0]["translation_text"],
-            "reference": pair["target"],
-        }
-        for pair in islice(pairs, EXAMPLES)
-    ]
-
-
 def _shortest(examples: list[dict[str, str]]) -> dict[str, str]:
     return min(examples, key=lambda example: len(example["source"]))
 
@@ -438,7 +438,7 @@ def render_card(
         counts (`Mapping` from `str` to `int`, *optional*):
             Pairs by the name of the split; None for a stream.
         examples (`list` of `dict` with "source", "translation", "reference"):
-            What the card shows, from the last split of `counts`.
+            What the card shows, from the last split of `counts`; or with `None` for references, sentences from elsewhere.
         repo_id, license, data, languages, command:
             As for [`prepare`].
     """

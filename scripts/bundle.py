@@ -6,7 +6,8 @@ python scripts/bundle.py runs/tatoeba_de_en tatoeba-de-en --languages de en
 
 With the command that makes the weights, the card alone:
 
-python scripts/bundle.py runs/cmudict cmudict --command "hf-rnn-attn train scripts/recipes/cmudict.yaml"
+python scripts/bundle.py runs/cmudict cmudict --command "hf-rnn-attn train scripts/recipes/cmudict.yaml" \
+    --sentences ATTENTION RECURRENT
 """
 
 import argparse
@@ -53,6 +54,9 @@ def main():
     parser.add_argument("name", help="name of the checkpoint's folder and of the card's")
     parser.add_argument("--languages", nargs=2, help="codes of source and target language")
     parser.add_argument("--command", help="what makes the weights; they stay out of the package")
+    parser.add_argument(
+        "--sentences", nargs="+", default=(), help="what to show translations of; default: the first of the test set"
+    )
     arguments = parser.parse_args()
     results = json.loads((Path(arguments.run) / hub.RESULTS_FILE).read_text(encoding="utf-8"))
     train = results["recipe"]["data"]["train"]
@@ -60,7 +64,7 @@ def main():
     about = {"license": license, "data": data, "languages": arguments.languages}
     card = ROOT / "model_cards" / arguments.name
     if arguments.command:
-        hub.write_card(arguments.run, card, command=arguments.command, **about)
+        hub.write_card(arguments.run, card, command=arguments.command, sentences=arguments.sentences, **about)
     else:
         hub.bundle(arguments.run, ROOT / "hf_rnn_attn" / "checkpoints" / arguments.name, card, **about)
 

@@ -419,7 +419,8 @@ def test_a_bundled_checkpoint_is_half_as_large_and_translates_alike(world, tmp_p
 def test_the_card_of_weights_that_are_nowhere_says_how_they_are_made(world, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(world["run"], run)
-    hub.write_card(run, tmp_path / "card", command="hf-rnn-attn train toy.yaml --set training.seed=3", **CARD)
+    command = "hf-rnn-attn train toy.yaml --set training.seed=3"
+    hub.write_card(run, tmp_path / "card", command=command, sentences=["hund der", "der"], **CARD)
     names = {path.name for path in (tmp_path / "card").iterdir()}
     assert names == {"README.md", "recipe.yaml", "training.png", "attention.png"}
     card = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
@@ -427,6 +428,8 @@ def test_the_card_of_weights_that_are_nowhere_says_how_they_are_made(world, tmp_
     assert 'pipeline("translation", model="' in card and not any(
         words in card for words in ("carries it", "trust_remote_code", "weights are published")
     )
+    assert "\n| source | translation |\n" in card and "\n| hund der |" in card and "not chosen" not in card
+    assert 'translator("der")' in card
     size = (run / "model.safetensors").stat().st_size / 1e6
     assert f"parameters, {size:.1f} MB" in card and "\n\n\n" not in card
 
