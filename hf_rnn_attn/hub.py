@@ -438,7 +438,7 @@ def render_card(
         counts (`Mapping` from `str` to `int`, *optional*):
             Pairs by the name of the split; None for a stream.
         examples (`list` of `dict` with "source", "translation", "reference"):
-            What the card shows, from the last split of `counts`; or with `None` for references, sentences from elsewhere.
+            What the card shows, from the last split of `counts`; sentences from elsewhere have `None` for references.
         repo_id, license, data, languages, command:
             As for [`prepare`].
     """
