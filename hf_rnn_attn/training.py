@@ -594,6 +594,8 @@ def _minimum_risk(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> dict[st
             f"{recipe.file}: training.minimum_risk.metric: {section.metric} is not measured; choose one of "
             f"{', '.join(metrics)}"
         )
+    if not 0 <= section.weight <= 1:
+        raise ValueError(f"{recipe.file}: training.minimum_risk.weight must lie between 0 and 1, got {section.weight}")
     metric = metrics[section.metric]
 
     def cost(prediction: str, reference: str) -> float:

@@ -415,6 +415,7 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"dropout": 0.1}, "dropout is for a checkpoint to tune; set model.encoder_dropout"),
         ({"minimum_risk": {"metric": "chrf", "candidates": 2, "weight": 1}}, "chrf is not measured; choose one of"),
         ({"minimum_risk": {"metric": "exact_match", "candidates": 1, "weight": 1}}, "at least 2 candidates"),
+        ({"minimum_risk": {"metric": "exact_match", "candidates": 2, "weight": 2}}, "weight must lie between 0 and 1"),
     ],
 )
 def test_contradictions_are_refused(write_recipe, training, message):
