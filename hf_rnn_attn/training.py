@@ -466,6 +466,7 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
     if section.dropout is not None and not isinstance(recipe.model, str):
         raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
+    _check_minimum_risk(recipe)
     _check_best_metric(recipe, arguments)
     _check_output_dir(arguments)
 
@@ -479,6 +480,17 @@ def _check_output_dir(arguments: Seq2SeqTrainingArguments):
         )
     if arguments.resume_from_checkpoint is True and not found:
         raise ValueError(f"{arguments.output_dir} holds no checkpoint to resume from; train without --resume")
+
+
+def _check_minimum_risk(recipe: Recipe):
+    section, where = recipe.training.minimum_risk, f"{recipe.file}: training.minimum_risk"
+    if section is None:
+        return
+    if section.metric not in recipe.evaluation.metrics:
+        measured = ", ".join(recipe.evaluation.metrics)
+        raise ValueError(f"{where}.metric: {section.metric} is not measured; choose one of {measured}")
+    if not 0 <= section.weight <= 1:
+        raise ValueError(f"{where}.weight must lie between 0 and 1, got {section.weight}")
 
 
 def _check_best_metric(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
@@ -588,15 +600,8 @@ def _build_trainer(
 
 
 def _minimum_risk(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    section, metrics = recipe.training.minimum_risk, _load_metrics(recipe)
-    if section.metric not in metrics:
-        raise ValueError(
-            f"{recipe.file}: training.minimum_risk.metric: {section.metric} is not measured; choose one of "
-            f"{', '.join(metrics)}"
-        )
-    if not 0 <= section.weight <= 1:
-        raise ValueError(f"{recipe.file}: training.minimum_risk.weight must lie between 0 and 1, got {section.weight}")
-    metric = metrics[section.metric]
+    section = recipe.training.minimum_risk
+    metric = load_metric(section.metric, **recipe.evaluation.metrics[section.metric])
 
     def cost(prediction: str, reference: str) -> float:
         share = metric.score_alone(prediction, reference) / 100
