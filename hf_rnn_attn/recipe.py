@@ -147,6 +147,9 @@ class TrainingSection:
             Teacher forcing that decays.
         minimum_risk ([`MinimumRiskSection`], *optional*):
             Fine-tune a checkpoint for the metric that it is scored by; see [`hf_rnn_attn.minimum_risk.MinimumRisk`].
+        rdrop_alpha (`float`, *optional*):
+            Each pair passes twice under different dropout, and how much the predictions differ is a part of the loss
+            with this weight; see [`hf_rnn_attn.model.loss_rnn_attn.output_layer_loss`].
         dropout (`float`, *optional*):
             For a checkpoint that is tuned: the dropout of its encoder and decoder from now on.
         freeze (`list[str]`):
@@ -169,6 +172,7 @@ class TrainingSection:
     tokens_per_batch: int | None = None
     scheduled_sampling: ScheduledSamplingSection | None = None
     minimum_risk: MinimumRiskSection | None = None
+    rdrop_alpha: float | None = None
     dropout: float | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     average_checkpoints: int | None = None

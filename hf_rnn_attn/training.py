@@ -179,6 +179,12 @@ class RnnAttnTrainer(Seq2SeqTrainer):
             Its risk takes a part of the loss, weighted by the words of the references.
         risk_weight (`float`, *optional*):
             How large a part.
+        rdrop_alpha (`float`, *optional*):
+            Each pair passes twice under different dropout, and how much the predictions differ is a part of the loss
+            with this weight, at least 0 (R-Drop, Liang et al. 2021); for an [`RnnAttnForConditionalGeneration`].
+
+    Raises:
+        ValueError: `rdrop_alpha` with another model.
     """
 
     def __init__(
@@ -187,14 +193,21 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         tokens_per_batch: int | None = None,
         minimum_risk: MinimumRisk | None = None,
         risk_weight: float = 0.0,
+        rdrop_alpha: float | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self.minimum_risk = minimum_risk
         self.risk_weight = risk_weight
+        self.rdrop_alpha = rdrop_alpha
         self.model_smooths = isinstance(self.model, RnnAttnForConditionalGeneration)
         if self.model_smooths:
             self.label_smoother = None
+        elif rdrop_alpha is not None:
+            raise ValueError(
+                f"rdrop_alpha: expected an RnnAttnForConditionalGeneration, got {type(self.model).__name__}; leave "
+                "rdrop_alpha out"
+            )
         self.batch_sampler = None
         if tokens_per_batch is None:
             return
@@ -208,6 +221,10 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         options = {}
         if self.model_smooths:
             options = {"smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
+        if self.rdrop_alpha is not None:
+            inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
+            num_items_in_batch = None if num_items_in_batch is None else 2 * num_items_in_batch
+            options["consistency"] = self.rdrop_alpha
         loss = super().compute_loss(model, {**inputs, **options}, return_outputs, num_items_in_batch)
         if self.minimum_risk is None:
             return loss
@@ -466,6 +483,8 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
     if section.dropout is not None and not isinstance(recipe.model, str):
         raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
+    if section.rdrop_alpha is not None and section.rdrop_alpha < 0:
+        raise ValueError(f"{where}.rdrop_alpha must be at least 0, got {section.rdrop_alpha}")
     _check_minimum_risk(recipe)
     _check_best_metric(recipe, arguments)
     _check_output_dir(arguments)
@@ -596,7 +615,8 @@ def _build_trainer(
             options["compute_metrics"] = trainer_metrics(tokenizer, _load_metrics(recipe))
     if recipe.training.minimum_risk is not None:
         options |= _minimum_risk(recipe, tokenizer)
-    return RnnAttnTrainer(**options, tokens_per_batch=recipe.training.tokens_per_batch)
+    section = recipe.training
+    return RnnAttnTrainer(**options, tokens_per_batch=section.tokens_per_batch, rdrop_alpha=section.rdrop_alpha)
 
 
 def _minimum_risk(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -61,9 +61,10 @@ def test_gradients_are_formed_only_where_they_are_wanted():
     assert weight.grad.abs().sum() > 0 and hidden.grad is None and bias.grad is None
 
 
-def test_no_word_at_all_is_a_loss_of_zero():
+@pytest.mark.parametrize("consistency", [0.0, 1.0])
+def test_no_word_at_all_is_a_loss_of_zero(consistency):
     (hidden, weight, bias), labels = example()
-    loss = output_layer_loss(hidden, weight, bias, torch.full_like(labels, -100))
+    loss = output_layer_loss(hidden, weight, bias, torch.full_like(labels, -100), consistency=consistency)
     loss.backward()
     assert loss.item() == 0 and weight.grad.abs().max() == 0
 
@@ -75,3 +76,38 @@ def test_half_precision_is_summed_in_single():
     with torch.autocast("cpu", torch.bfloat16):
         mixed = output_layer_loss(hidden.float(), weight.float(), bias.float(), labels, 0.1)
     torch.testing.assert_close(mixed, loss)
+
+
+def rdrop_by_the_equation(logits, labels, alpha, label_smoothing):
+    """Eq. 4 of Liang et al. 2021, with the library's cross entropy and divergence."""
+    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=label_smoothing)
+    p, q = (half[labels.chunk(2)[0] != -100].log_softmax(1) for half in logits.chunk(2))
+    return loss + alpha / 2 * sum(F.kl_div(b, a, reduction="sum", log_target=True) for a, b in ((p, q), (q, p)))
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("consistency", [0.5, 5.0])
+def test_two_passes_are_drawn_together(label_smoothing, consistency):
+    (hidden, weight, bias), labels = example()
+    hidden, labels = torch.randn(4, 5, 3, dtype=torch.float64, requires_grad=True), torch.cat([labels, labels])
+    expected = rdrop_by_the_equation(F.linear(hidden, weight, bias), labels, consistency, label_smoothing)
+    loss = output_layer_loss(hidden, weight, bias, labels, label_smoothing, consistency)
+    torch.testing.assert_close(loss, expected)
+    inputs = [hidden, weight, bias]
+    for actual, wanted in zip(
+        torch.autograd.grad(3 * loss, inputs), torch.autograd.grad(3 * expected, inputs), strict=True
+    ):
+        torch.testing.assert_close(actual, wanted)
+
+
+def test_equal_passes_cost_twice_what_one_costs():
+    (hidden, weight, bias), labels = example()
+    once = output_layer_loss(hidden, weight, bias, labels)
+    twice = output_layer_loss(hidden.repeat(2, 1, 1), weight, bias, labels.repeat(2, 1), consistency=5.0)
+    torch.testing.assert_close(twice, 2 * once)
+
+
+def test_halves_that_differ_are_an_error():
+    (hidden, weight, bias), labels = example()
+    with pytest.raises(ValueError, match="the labels of the first half again"):
+        output_layer_loss(hidden, weight, bias, labels, consistency=1.0)

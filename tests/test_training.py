@@ -317,6 +317,21 @@ def test_the_risk_of_translations_falls_in_training(write_recipe, tmp_path):
     assert after["scores"]["validation"]["exact_match"]["score"] > before + 10
 
 
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_two_passes_differ_by_their_dropout_alone(write_recipe, tmp_path, accumulation):
+    run(write_recipe(num_train_epochs=1))
+    stock = {"output_dir": str(tmp_path / "tuned"), "learning_rate": 0.0, "max_steps": 1, "logging_steps": 1}
+    stock |= {"tokens_per_batch": 300, "gradient_accumulation_steps": accumulation, "label_smoothing_factor": 0.1}
+
+    def first_loss(**options):
+        run(write_recipe("tune.yaml", model=str(tmp_path / "run"), tokenizer={}, **options, **stock))
+        return json.loads((tmp_path / "tuned" / "trainer_state.json").read_text())["log_history"][0]["loss"]
+
+    assert first_loss(dropout=0.0, rdrop_alpha=5) == pytest.approx(first_loss(dropout=0.0), rel=1e-4)
+    drawn, free = first_loss(dropout=0.5, rdrop_alpha=5), first_loss(dropout=0.5, rdrop_alpha=0)
+    assert drawn > free + 0.1
+
+
 def test_a_checkpoint_is_tuned_with_its_tokenizer_and_frozen_parts_stay(write_recipe, tmp_path):
     run(write_recipe(num_train_epochs=1))
     tuning = {"output_dir": str(tmp_path / "tuned"), "freeze": ["model.encoder.*"], "num_train_epochs": 1}
@@ -413,6 +428,7 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"ema_decay": 1}, "ema_decay must lie between 0 and 1"),
         ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
         ({"dropout": 0.1}, "dropout is for a checkpoint to tune; set model.encoder_dropout"),
+        ({"rdrop_alpha": -1}, "rdrop_alpha must be at least 0"),
         ({"minimum_risk": {"metric": "chrf", "candidates": 2, "weight": 1}}, "chrf is not measured; choose one of"),
         ({"minimum_risk": {"metric": "exact_match", "candidates": 1, "weight": 1}}, "at least 2 candidates"),
         ({"minimum_risk": {"metric": "exact_match", "candidates": 2, "weight": 2}}, "weight must lie between 0 and 1"),
@@ -492,6 +508,12 @@ def test_the_loss_of_a_training_step_is_that_of_the_logits():
     torch.testing.assert_close(gradients(model, quick.loss), expected)
 
 
+def test_passes_that_nothing_compares_are_an_error():
+    model = make_model()
+    with pytest.raises(ValueError, match="expected skip_logits=True"):
+        model(torch.tensor([SOURCES[0]] * 2), labels=torch.tensor([TARGETS[0]] * 2), consistency=1.0)
+
+
 def test_the_trainer_smooths_in_training_and_not_in_evaluation(tmp_path):
     arguments = Seq2SeqTrainingArguments(
         output_dir=tmp_path, label_smoothing_factor=0.3, report_to="none", use_cpu=True, dataloader_pin_memory=False
@@ -520,6 +542,8 @@ def test_another_model_is_trained_as_by_the_library(tmp_path):
     inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels)
     ours, librarys = (trainer(model=model, args=arguments) for trainer in (RnnAttnTrainer, Seq2SeqTrainer))
     torch.testing.assert_close(ours.compute_loss(model, dict(inputs)), librarys.compute_loss(model, dict(inputs)))
+    with pytest.raises(ValueError, match="expected an RnnAttnForConditionalGeneration, got MarianMTModel"):
+        RnnAttnTrainer(model=model, args=arguments, rdrop_alpha=1.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is of the GNU C library")

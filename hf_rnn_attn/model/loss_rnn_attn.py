@@ -23,7 +23,7 @@ class _OutputLayerLoss(torch.autograd.Function):
     """The sum of the losses of all words; the gradients are formed on the way, while the logits are at hand."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, labels, label_smoothing):
+    def forward(ctx, hidden, weight, bias, labels, label_smoothing, consistency):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         needed = ctx.needs_input_grad[:3]
@@ -31,16 +31,16 @@ class _OutputLayerLoss(torch.autograd.Function):
             torch.zeros_like(tensor) if need else None
             for tensor, need in zip((hidden, weight, bias), needed, strict=True)
         ]
-        for start in range(0, len(labels), WORDS_AT_A_TIME):
-            words = slice(start, start + WORDS_AT_A_TIME)
-            logits = F.linear(hidden[words], weight, bias).to(wide)
-            loss, gradient = _loss_and_gradient(logits, labels[words].unsqueeze(1), label_smoothing)
+        for words in _chunks(labels, twice=consistency > 0):
+            part = hidden[words]
+            logits = F.linear(part, weight, bias).to(wide)
+            loss, gradient = _loss_and_gradient(logits, labels[words].unsqueeze(1), label_smoothing, consistency)
             total += loss
             gradient = gradient.to(hidden.dtype)
             if needed[0]:
-                torch.mm(gradient, weight, out=gradients[0][words])
+                gradients[0][words] = gradient @ weight
             if needed[1]:
-                gradients[1].addmm_(gradient.t(), hidden[words])
+                gradients[1].addmm_(gradient.t(), part)
             if needed[2]:
                 gradients[2] += gradient.sum(0)
         ctx.gradients = gradients
@@ -49,25 +49,52 @@ class _OutputLayerLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, factor):
-        return (
-            *(None if gradient is None else gradient * factor.to(gradient.dtype) for gradient in ctx.gradients),
-            None,
-            None,
-        )
+        gradients = (None if gradient is None else gradient * factor.to(gradient.dtype) for gradient in ctx.gradients)
+        return *gradients, None, None, None
 
 
-def _loss_and_gradient(logits, labels, label_smoothing):
+def _chunks(labels, twice):
+    """Returns indices of some words at a time; where all stand there twice, a word and its like come together."""
+    count = len(labels)
+    if not twice:
+        return [slice(start, start + WORDS_AT_A_TIME) for start in range(0, count, WORDS_AT_A_TIME)]
+    pairs = torch.arange(count, device=labels.device).view(2, count // 2)
+    # more tensors of the logits' size are in use
+    return [part.flatten() for part in pairs.split(WORDS_AT_A_TIME // 4, dim=1)]
+
+
+def _loss_and_gradient(logits, labels, label_smoothing, consistency):
     """Returns the summed loss of `labels` (N, 1), and its gradient, which takes the memory of `logits` (N, V)."""
     logits -= logits.amax(1, keepdim=True)
     wanted = (1 - label_smoothing) * logits.gather(1, labels) + label_smoothing * logits.mean(1, keepdim=True)
+    # of both halves; the normalisers, one for each row, are left for later
+    ratio = logits[: len(logits) // 2] - logits[len(logits) // 2 :] if consistency else None
     probabilities = logits.exp_()
     normaliser = probabilities.sum(1, keepdim=True)
     loss = (normaliser.log() - wanted).sum()
     gradient = probabilities.div_(normaliser)
+    if consistency:
+        first, second = normaliser.log().chunk(2)
+        loss += _draw_together(gradient, ratio.sub_(first - second), consistency)
     if label_smoothing:
         gradient -= label_smoothing / gradient.shape[1]
     gradient.scatter_add_(1, labels, torch.full_like(wanted, label_smoothing - 1))
     return loss, gradient
+
+
+def _draw_together(probabilities, ratio, consistency):
+    """Adds to the probabilities p and q (2 * N, V) what the difference of the halves adds to the gradient.
+
+    Returns `consistency / 2 * (KL(p || q) + KL(q || p))`, summed; `ratio` (N, V) is log p - log q.
+    """
+    p, q = probabilities.chunk(2)
+    pull = (p - q).mul_(consistency / 2)
+    loss = 0
+    for part, factor in ((p, consistency / 2), (q, -consistency / 2)):
+        mean = torch.linalg.vecdot(part, ratio).unsqueeze(1)
+        loss += factor * mean.sum()
+        part.mul_((ratio - mean).mul_(factor).add_(1)).add_(pull, alpha=1 if factor > 0 else -1)
+    return loss
 
 
 def output_layer_loss(
@@ -76,11 +103,18 @@ def output_layer_loss(
     bias: torch.Tensor | None,
     labels: torch.LongTensor,
     label_smoothing: float = 0.0,
+    consistency: float = 0.0,
 ) -> torch.Tensor:
-    """The cross entropy of `softmax(hidden @ weight.T + bias)`, summed over the words.
+    r"""The cross entropy of `softmax(hidden @ weight.T + bias)`, summed over the words.
 
     Only words that count are multiplied with the output layer, a few at a time, so that the logits of a whole batch
     are never in memory.
+
+    With a `consistency` alpha above 0, the second half of the rows are the sentences of the first under another
+    dropout, and shall lead to the same predictions (R-Drop, Liang et al. 2021, eq. 3 and 4). For each word with the
+    predictions p and q, the loss is
+
+        CE(p) + CE(q) + alpha / 2 * (KL(p || q) + KL(q || p))
 
     Args:
         hidden (`torch.Tensor` of shape `(..., A)`): the input of the output layer.
@@ -88,13 +122,19 @@ def output_layer_loss(
         bias (`torch.Tensor` of shape `(V,)`, *optional*): its bias.
         labels (`torch.LongTensor` of shape `(...)`): the words, -100 where there is padding.
         label_smoothing (`float`): the share of the target that is spread over all words (Szegedy et al. 2016).
+        consistency (`float`): the weight alpha of the difference between the halves.
 
     Returns:
         `torch.Tensor`: a scalar, in float32 at least.
+
+    Raises:
+        ValueError: a `consistency`, and halves with different labels.
     """
+    if consistency and not torch.equal(*labels.flatten().tensor_split(2)):
+        raise ValueError("consistency: expected each pair twice, the labels of the first half again in the second")
     if torch.is_autocast_enabled(weight.device.type):
         dtype = torch.get_autocast_dtype(weight.device.type)
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     counted = labels.flatten() != -100
     hidden = hidden.flatten(0, -2)[counted]
-    return _OutputLayerLoss.apply(hidden, weight, bias, labels.flatten()[counted], label_smoothing)
+    return _OutputLayerLoss.apply(hidden, weight, bias, labels.flatten()[counted], label_smoothing, consistency)

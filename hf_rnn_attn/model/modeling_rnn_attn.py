@@ -661,6 +661,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         output_hidden_states: bool | None = None,
         teacher_forcing_ratio: float | None = None,
         smoothing_factor: float = 0.0,
+        consistency: float = 0.0,
         num_items_in_batch: torch.Tensor | int | None = None,
         skip_logits: bool = False,
         output_words: OutputWords | None = None,
@@ -676,6 +677,10 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
                 predictions (scheduled sampling, Bengio et al. 2015). `None` or 1.0 is plain teacher forcing.
             smoothing_factor (`float`, *optional*, defaults to 0.0):
                 The share of the target that the loss spreads over all words: label smoothing (Szegedy et al. 2016).
+            consistency (`float`, *optional*, defaults to 0.0):
+                With `skip_logits` only: the second half of the batch are the pairs of the first, and how much the
+                predictions of both differ under their dropout is a part of the loss with this weight (R-Drop, Liang et
+                al. 2021); see [`output_layer_loss`].
             num_items_in_batch (`int`, *optional*):
                 The number of labels to average the loss over, where the batch is a part of a larger one.
             skip_logits (`bool`, *optional*, defaults to `False`):
@@ -731,13 +736,17 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         )
         # what has taken the place of the plain layer, such as an adapter, has more than weights
         skip_logits = skip_logits and labels is not None and isinstance(self.lm_head, nn.Linear)
+        if consistency and not skip_logits:
+            raise ValueError("consistency: expected skip_logits=True, labels and a plain nn.Linear as output layer")
         output_layer = self.lm_head if output_words is None else output_words.logits
         logits = None if skip_logits else output_layer(outputs.last_hidden_state)
         loss = None
         if labels is not None:
             if skip_logits:
                 head = self.lm_head
-                loss = output_layer_loss(outputs.last_hidden_state, head.weight, head.bias, labels, smoothing_factor)
+                loss = output_layer_loss(
+                    outputs.last_hidden_state, head.weight, head.bias, labels, smoothing_factor, consistency
+                )
             else:
                 loss = logits_loss(logits, labels, smoothing_factor)
             loss = loss / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
