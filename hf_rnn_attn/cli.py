@@ -81,10 +81,11 @@ def _train(arguments):
     import hf_rnn_attn
 
     from .recipe import load_recipe
-    from .training import keep_freed_memory, train
+    from .training import keep_compiled_products, keep_freed_memory, train
 
     hf_rnn_attn.register()
     keep_freed_memory()
+    keep_compiled_products()
     overrides = arguments.set + (["training.resume_from_checkpoint=true"] if arguments.resume else [])
     train(load_recipe(arguments.recipe, overrides))
 

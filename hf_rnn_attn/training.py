@@ -398,6 +398,16 @@ def keep_freed_memory():
         set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def keep_compiled_products():
+    """Tells oneDNN to keep the code that it compiles for products in half precision.
+
+    It compiles for every size of a product that it sees, and of the 1,024 that it keeps by itself few are met again
+    before they are dropped. For the whole process, before the first product; a number that the user has set in the
+    environment stays.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+
+
 def train(recipe: Recipe) -> dict[str, Any]:
     """Trains, scores and saves a model as a recipe says.
 

@@ -111,3 +111,17 @@ def test_halves_that_differ_are_an_error():
     (hidden, weight, bias), labels = example()
     with pytest.raises(ValueError, match="the labels of the first half again"):
         output_layer_loss(hidden, weight, bias, labels, consistency=1.0)
+
+
+@pytest.mark.parametrize("consistency", [0.0, 2.0])
+def test_a_chunk_that_is_filled_up_costs_what_its_words_cost(consistency, monkeypatch):
+    monkeypatch.setattr(loss_rnn_attn, "WORDS_AT_A_TIME", 512)
+    (hidden, weight, bias), labels = example()
+    hidden, labels = hidden.detach().repeat(2, 1, 1).requires_grad_(), labels.repeat(2, 1)
+    inputs = [hidden, weight, bias]
+    loss = output_layer_loss(hidden, weight, bias, labels, 0.1, consistency)
+    rounded = [tensor.detach().bfloat16().requires_grad_() for tensor in inputs]
+    mixed = output_layer_loss(*rounded, labels, 0.1, consistency)
+    torch.testing.assert_close(mixed.double(), loss, rtol=0.02, atol=0.02)
+    for actual, wanted in zip(torch.autograd.grad(mixed, rounded), torch.autograd.grad(loss, inputs), strict=True):
+        torch.testing.assert_close(actual.double(), wanted, rtol=0.1, atol=0.05)

@@ -38,6 +38,7 @@ from hf_rnn_attn.training import (
     average_checkpoints,
     average_weights,
     freeze_parameters,
+    keep_compiled_products,
     select_checkpoints,
     train,
 )
@@ -563,3 +564,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for mode in ("keep", "give back")
     )
     assert kept < given_back / 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "8192"), ("100", "100")])
+def test_a_number_of_compiled_products_that_the_user_has_set_stays(before, after, monkeypatch):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, before or "")
+    if before is None:
+        monkeypatch.delenv(name)
+    keep_compiled_products()
+    assert os.environ[name] == after

@@ -6,6 +6,7 @@ Knows nothing of attention, and nothing of what the sequences stand for.
 Shapes: B batch, S sequence, I input, H hidden.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from .step_weight_rnn_attn import StepWeight
+from .step_weight_rnn_attn import StepWeight, project
 
 
 aten = torch.ops.aten
@@ -196,7 +197,8 @@ def _run_direction(cell, weights, packed, reverse):
     weight_ih, weight_hh, bias_ih, bias_hh = weights
     from_state = StepWeight(weight_hh, bias_hh)
     # rows are sorted by length: reading from the left, the last ones end first; from the right, they begin last
-    steps = F.linear(packed.data, weight_ih, bias_ih).split(packed.batch_sizes.tolist())
+    projected = project(packed.data, partial(F.linear, weight=weight_ih, bias=bias_ih))
+    steps = projected.split(packed.batch_sizes.tolist())
     steps = steps[::-1] if reverse else steps
     state = (packed.data.new_zeros(steps[0].shape[0], weight_hh.shape[1]),) * cell.state_count
     outputs, ended = [], []

@@ -8,6 +8,8 @@ Pure tensors in and out. Shapes: N words, A width of the output layer's input, V
 import torch
 from torch.nn import functional as F
 
+from .step_weight_rnn_attn import missing_rows
+
 
 # logits of so many words are in memory at a time: few enough for a processor's cache, enough for a fast product
 WORDS_AT_A_TIME = 512
@@ -33,12 +35,14 @@ class _OutputLayerLoss(torch.autograd.Function):
         ]
         for words in _chunks(labels, twice=consistency > 0):
             part = hidden[words]
+            count = len(part)
+            part = F.pad(part, (0, 0, 0, missing_rows(part)))
             logits = F.linear(part, weight, bias).to(wide)
-            loss, gradient = _loss_and_gradient(logits, labels[words].unsqueeze(1), label_smoothing, consistency)
-            total += loss
-            gradient = gradient.to(hidden.dtype)
+            total += _loss_into_gradient(logits[:count], labels[words].unsqueeze(1), label_smoothing, consistency)
+            logits[count:] = 0
+            gradient = logits.to(hidden.dtype)
             if needed[0]:
-                gradients[0][words] = gradient @ weight
+                gradients[0][words] = (gradient @ weight)[:count]
             if needed[1]:
                 gradients[1].addmm_(gradient.t(), part)
             if needed[2]:
@@ -63,8 +67,8 @@ def _chunks(labels, twice):
     return [part.flatten() for part in pairs.split(WORDS_AT_A_TIME // 4, dim=1)]
 
 
-def _loss_and_gradient(logits, labels, label_smoothing, consistency):
-    """Returns the summed loss of `labels` (N, 1), and its gradient, which takes the memory of `logits` (N, V)."""
+def _loss_into_gradient(logits, labels, label_smoothing, consistency):
+    """Returns the summed loss of `labels` (N, 1), and leaves its gradient in the place of `logits` (N, V)."""
     logits -= logits.amax(1, keepdim=True)
     wanted = (1 - label_smoothing) * logits.gather(1, labels) + label_smoothing * logits.mean(1, keepdim=True)
     # of both halves; the normalisers, one for each row, are left for later
@@ -79,7 +83,7 @@ def _loss_and_gradient(logits, labels, label_smoothing, consistency):
     if label_smoothing:
         gradient -= label_smoothing / gradient.shape[1]
     gradient.scatter_add_(1, labels, torch.full_like(wanted, label_smoothing - 1))
-    return loss, gradient
+    return loss
 
 
 def _draw_together(probabilities, ratio, consistency):

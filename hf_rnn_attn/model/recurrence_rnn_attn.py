@@ -19,7 +19,7 @@ from .attention_rnn_attn import AttendedMemory, LuongAttention
 from .cache_rnn_attn import DecoderState
 from .cells_rnn_attn import CELLS, scan
 from .configuration_rnn_attn import RnnAttnConfig
-from .step_weight_rnn_attn import StepLinear, StepWeight, step_product
+from .step_weight_rnn_attn import StepLinear, StepWeight, project, step_product
 
 
 def linear(inputs):
@@ -236,7 +236,7 @@ class AttentionalRecurrence(nn.Module):
         project_words, layers = self._layer_products(inputs.shape[-1])
         products = self._products(layers, DecoderState(*running, keys), memory)
         masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden_size)) for _ in self.layers[1:]]
-        sequences = [project_words(packing.pack(inputs)), *map(packing.pack, masks)]
+        sequences = [project(packing.pack(inputs), project_words), *map(packing.pack, masks)]
         outputs, ended = [], []
         for step_input, *step_masks in zip(*(part.split(packing.counts) for part in sequences), strict=True):
             rows = step_input.shape[0]

@@ -12,6 +12,28 @@ from torch import nn
 from torch.nn import functional as F
 
 
+# rows of a half-precision product over all the words of a batch come in multiples of this
+ROWS_AT_A_TIME = 64
+
+
+def missing_rows(words: torch.Tensor) -> int:
+    """How many rows of zeros make a product with `words` (words, width) one of a size that is met again.
+
+    For products in half precision on a CPU, oneDNN compiles code for every size that it sees, which takes longer than
+    many products.
+    """
+    is_compiled = words.device.type == "cpu" and words.dtype in (torch.bfloat16, torch.float16)
+    return -len(words) % ROWS_AT_A_TIME if is_compiled else 0
+
+
+def project(words: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """`product(words)` of all the words of a batch, (words, width)."""
+    if torch.is_autocast_enabled(words.device.type):
+        words = words.to(torch.get_autocast_dtype(words.device.type))
+    zeros = missing_rows(words)
+    return product(F.pad(words, (0, 0, 0, zeros)))[: len(words)] if zeros else product(words)
+
+
 class _StepProduct(torch.autograd.Function):
     """`inputs @ weight.T + bias`, whose gradients for weight and bias are left to [`_SequenceGradient`]."""
 
@@ -59,10 +81,16 @@ class _SequenceGradient(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, _):
-        gradients, inputs = (torch.cat(factors, -2) for factors in zip(*ctx.tape, strict=True))
+        gradients, inputs = (_join(factors) for factors in zip(*ctx.tape, strict=True))
         ctx.tape.clear()
         bias_gradient = gradients.sum(0) if ctx.needs_input_grad[1] else None
         return gradients.transpose(-1, -2) @ inputs, bias_gradient, None
+
+
+def _join(factors):
+    """All rows of all steps; behind those of two-dimensional ones what is missing."""
+    joined = torch.cat(factors, -2)
+    return F.pad(joined, (0, 0, 0, missing_rows(joined))) if joined.dim() == 2 else joined
 
 
 class StepWeight:
