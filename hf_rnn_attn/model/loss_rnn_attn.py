@@ -75,10 +75,11 @@ def _loss_into_gradient(logits, labels, label_smoothing, consistency):
     ratio = logits[: len(logits) // 2] - logits[len(logits) // 2 :] if consistency else None
     probabilities = logits.exp_()
     normaliser = probabilities.sum(1, keepdim=True)
-    loss = (normaliser.log() - wanted).sum()
+    log_normaliser = normaliser.log()
+    loss = (log_normaliser - wanted).sum()
     gradient = probabilities.div_(normaliser)
     if consistency:
-        first, second = normaliser.log().chunk(2)
+        first, second = log_normaliser.chunk(2)
         loss += _draw_together(gradient, ratio.sub_(first - second), consistency)
     if label_smoothing:
         gradient -= label_smoothing / gradient.shape[1]
