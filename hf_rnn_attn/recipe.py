@@ -164,6 +164,8 @@ class TrainingSection:
             The training pairs are divided into subwords anew each time they are seen, every merge left out with this
             probability (Provilkov et al. 2020). Their lengths, for limits and `tokens_per_batch`, are those without
             it: with 0.1, batches have about a seventh more tokens. Not even a seed makes two such runs alike.
+        cuda_graphs (`bool`):
+            On a GPU, replay the decoder's steps from recorded graphs; see [`hf_rnn_attn.cuda_graphs`].
         early_stopping_patience (`int`, *optional*):
             Stop after this many evaluations without a better `metric_for_best_model`.
     """
@@ -178,6 +180,7 @@ class TrainingSection:
     average_checkpoints: int | None = None
     ema_decay: float | None = None
     bpe_dropout: float | None = None
+    cuda_graphs: bool = False
     early_stopping_patience: int | None = None
 
 

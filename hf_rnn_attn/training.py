@@ -39,6 +39,7 @@ from transformers import (
     set_seed,
 )
 
+from .cuda_graphs import MULTIPLE, CudaGraphsCallback
 from .data import TokenBatchSampler, encode_afresh, encode_pairs, group_references, pair_lengths, read_pairs
 from .ema import EMA_FILE, EmaCallback
 from .evaluation import TextMetric, load_metric, score_by_length, trainer_metrics
@@ -495,6 +496,10 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
     if section.rdrop_alpha is not None and section.rdrop_alpha < 0:
         raise ValueError(f"{where}.rdrop_alpha must be at least 0, got {section.rdrop_alpha}")
+    if section.cuda_graphs and section.minimum_risk is not None:
+        raise ValueError(
+            f"{where}: minimum_risk passes twice before it goes back, which cuda_graphs cannot; choose one"
+        )
     _check_minimum_risk(recipe)
     _check_best_metric(recipe, arguments)
     _check_output_dir(arguments)
@@ -611,10 +616,11 @@ def _build_trainer(
     tokenizer: PreTrainedTokenizerBase,
     pairs: dict[str, Dataset | IterableDataset],
 ) -> Seq2SeqTrainer:
+    multiple = MULTIPLE if recipe.training.cuda_graphs else None
     options = {
         "model": model,
         "args": arguments,
-        "data_collator": DataCollatorForSeq2Seq(tokenizer, model=model),
+        "data_collator": DataCollatorForSeq2Seq(tokenizer, model=model, pad_to_multiple_of=multiple),
         "processing_class": tokenizer,
         "train_dataset": _training_pairs(recipe, pairs["train"], tokenizer),
         "callbacks": _build_callbacks(recipe),
@@ -656,6 +662,8 @@ def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
         callbacks.append(ScheduledSamplingCallback(**dataclasses.asdict(recipe.training.scheduled_sampling)))
     if recipe.training.ema_decay is not None:
         callbacks.append(EmaCallback(recipe.training.ema_decay))
+    if recipe.training.cuda_graphs:
+        callbacks.append(CudaGraphsCallback())
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
     return callbacks

@@ -55,6 +55,8 @@ def main() -> int:
         return guard(workload, arguments.repeats or 5)
     if arguments.output is None:
         raise SystemExit("benchmark.py: error: name the folder to write, or choose --quick")
+    if arguments.device != "cpu" and arguments.only != ["training"]:
+        raise SystemExit("benchmark.py: error: on a GPU the training alone is compared; add --only training")
     arguments.output.mkdir(parents=True, exist_ok=True)
     results = {"machine": describe_machine(arguments), "workload": describe(workload), "groups": {}}
     chosen = [group for group in GROUPS if group in arguments.only]
@@ -82,6 +84,7 @@ def parse_arguments():
     parser.add_argument("--only", nargs="+", choices=[*GROUPS, "growth", "startup"], help="groups; default: all")
     parser.add_argument("--repeats", type=int, help="of each measurement; default 9, with --quick 5")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda with --only training")
     parser.add_argument("--rows", type=int, default=64, help="sentences of a batch")
     parser.add_argument("--beams", type=int, default=5)
     parser.add_argument("--length", type=int, default=16, help="tokens of every output")
@@ -95,6 +98,8 @@ def parse_arguments():
 
 def python_of(arguments) -> dict[str, str | None]:
     given = {peer: getattr(arguments, f"{peer}_python") for peer in ("opennmt", "joeynmt", "ctranslate2")}
+    if arguments.device != "cpu":
+        return {"bare": sys.executable, "ours": sys.executable, "opennmt": given["opennmt"]}
     return {"bare": sys.executable, "ours": sys.executable, "marian": sys.executable} | given
 
 
@@ -110,6 +115,7 @@ def make_workload(arguments) -> dict:
     sources = [[source for source, _ in batch] for batch in batches]
     return {
         "threads": arguments.threads,
+        "device": arguments.device,
         "sizes": SIZES,
         "parameters": count_parameters(SIZES),
         "lengths from": origin,
@@ -296,7 +302,7 @@ def guard(workload: dict, repeats: int) -> int:
 
 def describe_machine(arguments) -> dict:
     return {
-        "processor": processor_name(),
+        "processor": processor_name() if arguments.device == "cpu" else torch.cuda.get_device_name(),
         "threads": arguments.threads,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -17,6 +17,7 @@ STEP_WEIGHTS = 4 * 5 * (8 + 5) + 20 + 45 + 100
 READ_WEIGHTS = 2 * 4 * 2 * (3 + 2)
 WORKLOAD = {
     "threads": 1,
+    "device": "cpu",
     "sizes": SIZES,
     "parameters": 1000,
     # two pairs; a pair of 3 and 1 words, and one of 1 and 2

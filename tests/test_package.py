@@ -45,6 +45,7 @@ ORDER = [
     "visualization",
     "ema",
     "minimum_risk",
+    "cuda_graphs",
     "recipe",
     "training",
     "export",

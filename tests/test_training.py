@@ -429,6 +429,11 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"ema_decay": 1}, "ema_decay must lie between 0 and 1"),
         ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
         ({"dropout": 0.1}, "dropout is for a checkpoint to tune; set model.encoder_dropout"),
+        ({"cuda_graphs": True}, "expected the model on a GPU, it is on cpu"),
+        (
+            {"cuda_graphs": True, "minimum_risk": {"metric": "exact_match", "candidates": 2, "weight": 1}},
+            "minimum_risk passes twice before it goes back, which cuda_graphs cannot",
+        ),
         ({"rdrop_alpha": -1}, "rdrop_alpha must be at least 0"),
         ({"minimum_risk": {"metric": "chrf", "candidates": 2, "weight": 1}}, "chrf is not measured; choose one of"),
         ({"minimum_risk": {"metric": "exact_match", "candidates": 1, "weight": 1}}, "at least 2 candidates"),

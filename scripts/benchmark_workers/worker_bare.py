@@ -10,7 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 PAD, BOS, EOS = 0, 1, 2
-GEMM_SIZE, VECTOR_SIZE = 1536, 8192
+# large enough that starting a product takes no time
+GEMM_SIZE = {"cpu": 1536, "cuda": 8192}
+VECTOR_SIZE = {"cpu": 8192, "cuda": 32768}
 
 
 class BareModel(nn.Module):
@@ -28,7 +30,7 @@ class BareModel(nn.Module):
         self.hidden = hidden
 
     def encode(self, source):
-        lengths = (source != PAD).sum(1)
+        lengths = (source != PAD).sum(1).cpu()
         packed = pack_padded_sequence(self.dropout(self.source_words(source)), lengths, True, enforce_sorted=False)
         outputs, (hidden, cell) = self.encoder(packed)
         memory = pad_packed_sequence(outputs, batch_first=True)[0]
@@ -48,8 +50,9 @@ class BareModel(nn.Module):
         return hidden, cell, torch.tanh(self.combine(torch.cat([context, hidden], -1)))
 
     def train_step(self, optimizer, pairs) -> int:
-        source = pad([row + [EOS] for row, _ in pairs], PAD)
-        target = pad([[BOS, *row, EOS] for _, row in pairs], PAD)
+        device = self.output.weight.device
+        source = pad([row + [EOS] for row, _ in pairs], PAD).to(device)
+        target = pad([[BOS, *row, EOS] for _, row in pairs], PAD).to(device)
         memory, *state = self.encode(source)
         words, attentional = self.dropout(self.target_words(target[:, :-1])), []
         for word in words.unbind(1):
@@ -76,22 +79,24 @@ class BareModel(nn.Module):
 
 
 def build(workload: dict):
-    trained, model = BareModel(workload["sizes"]).train(), BareModel(workload["sizes"]).eval()
+    trained, model = (BareModel(workload["sizes"]).to(workload["device"]) for _ in range(2))
+    model.eval()
     optimizer = torch.optim.Adam(trained.parameters())
     batches, length = workload["training"], workload["length"]
     tasks = {"training": lambda index: trained.train_step(optimizer, batches[index % len(batches)])}
     tasks |= decoding_tasks(workload, lambda rows, beams: model.decode(rows, beams, length))
-    return tasks | machine_tasks()
+    return tasks | machine_tasks(workload["device"])
 
 
-def machine_tasks():
+def machine_tasks(device: str):
     """Operations of a matrix product, and bytes of a matrix that is read once, in the place of tokens."""
-    square = torch.randn(GEMM_SIZE, GEMM_SIZE)
-    large, vector = torch.randn(VECTOR_SIZE, VECTOR_SIZE), torch.randn(VECTOR_SIZE)
+    gemm_size, vector_size = GEMM_SIZE[device], VECTOR_SIZE[device]
+    square = torch.randn(gemm_size, gemm_size, device=device)
+    large, vector = torch.randn(vector_size, vector_size, device=device), torch.randn(vector_size, device=device)
 
     def sgemm(index):
         torch.mm(square, square)
-        return 2 * GEMM_SIZE**3
+        return 2 * gemm_size**3
 
     def bandwidth(index):
         torch.mv(large, vector)

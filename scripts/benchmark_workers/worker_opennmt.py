@@ -48,6 +48,7 @@ def build(workload: dict):
     words = pyonmttok.build_vocab_from_tokens(SPECIAL + [f"w{number}" for number in range(4, vocabulary)])
     vocabs = {"src": words, "tgt": words, "decoder_start_token": "<s>", "data_task": "seq2seq"}
     trained, model = (build_model(options, options, vocabs, None, -1) for _ in range(2))
+    trained.to(workload["device"])
     model.eval()
     for part in (model.generator.weight, model.generator.bias):
         part.data[EOS] = 0
@@ -66,6 +67,7 @@ def batch_of(rows: list[list[int]]) -> dict:
 def train_step(model, compute_loss, optimizer, pairs) -> int:
     batch = batch_of([row for row, _ in pairs])
     batch["tgt"] = pad([[BOS, *row, EOS] for _, row in pairs], PAD).unsqueeze(-1)
+    batch = {name: tensor.to(model.generator.weight.device) for name, tensor in batch.items()}
     optimizer.zero_grad(set_to_none=True)
     outputs, attention = model(batch["src"], batch["tgt"], batch["srclen"], bptt=False, with_align=False)
     loss, _ = compute_loss(batch, outputs, attention)

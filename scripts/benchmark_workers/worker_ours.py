@@ -11,6 +11,7 @@ import torch
 from serving import decoding_tasks, pad, serve
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
+from hf_rnn_attn.cuda_graphs import MULTIPLE, GraphedRecurrence
 from hf_rnn_attn.quantization import quantize
 from hf_rnn_attn.training import keep_freed_memory
 
@@ -32,12 +33,15 @@ def new_model(sizes: dict) -> RnnAttnForConditionalGeneration:
     return model
 
 
-def train_step(model, optimizer, pairs, bf16: bool = False) -> int:
+def train_step(model, optimizer, pairs, bf16: bool = False, multiple: int = 1) -> int:
+    """`multiple`: of what the length of the targets is, with padding."""
     sources, targets = ([row + [EOS] for row in side] for side in zip(*pairs, strict=True))
     labels, input_ids = pad(targets, -100), pad(sources, PAD)
+    labels = torch.nn.functional.pad(labels, (0, -labels.shape[1] % multiple), value=-100)
+    labels, input_ids = labels.to(model.device), input_ids.to(model.device)
     mask = (input_ids != PAD).long()
     # as `hf-rnn-attn train` does it
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
         outputs = model(input_ids=input_ids, attention_mask=mask, labels=labels, skip_logits=True)
     outputs.loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -52,19 +56,28 @@ def generate(model, rows, beams: int, length: int) -> int:
     return model.generate(input_ids, attention_mask=mask, num_beams=beams, max_length=length + 1)[:, 1:].numel()
 
 
+def training_tasks(workload: dict, suffix: str = "", graphs: bool = False):
+    model = new_model(workload["sizes"]).to(workload["device"]).train()
+    optimizer, batches = torch.optim.Adam(model.parameters(), fused=True), workload["training"]
+    if graphs:
+        recurrence = model.model.decoder.recurrence
+        recurrence.forward = GraphedRecurrence(recurrence)
+    return {
+        f"training{lower}{suffix}": lambda index, lower=lower: train_step(
+            model, optimizer, batches[index % len(batches)], bool(lower), MULTIPLE if graphs else 1
+        )
+        for lower in ("", " bf16")
+    }
+
+
 def build(workload: dict):
     keep_freed_memory()
-    trained, model = new_model(workload["sizes"]).train(), new_model(workload["sizes"]).eval()
-    optimizer = torch.optim.Adam(trained.parameters(), fused=True)
+    if workload["device"] == "cuda":
+        return training_tasks(workload) | training_tasks(workload, " graphs", graphs=True)
+    model = new_model(workload["sizes"]).eval()
     bf16, int8 = copy.deepcopy(model).to(torch.bfloat16), copy.deepcopy(model)
     quantize(int8)
-    batches, length = workload["training"], workload["length"]
-    tasks = {
-        f"training{suffix}": lambda index, lower=lower: train_step(
-            trained, optimizer, batches[index % len(batches)], lower
-        )
-        for suffix, lower in (("", False), (" bf16", True))
-    }
+    tasks, length = training_tasks(workload), workload["length"]
     for suffix, kind in (("", model), (" bf16", bf16), (" int8", int8)):
         decoding = decoding_tasks(workload, lambda rows, beams, kind=kind: generate(kind, rows, beams, length))
         tasks |= {f"{name}{suffix}": task for name, task in decoding.items()}
