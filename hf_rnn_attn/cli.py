@@ -442,6 +442,9 @@ def _add_model_options(parser: argparse.ArgumentParser):
 
 def _add_bulk_options(parser: argparse.ArgumentParser):
     parser.add_argument(
+        "--int8", action="store_true", help="translate with weights of 8 bits on a CPU: faster, and nearly as well"
+    )
+    parser.add_argument(
         "--batch-tokens",
         type=_positive,
         default=1024,
@@ -490,23 +493,32 @@ def _load_tokenizer(name: str):
     return AutoTokenizer.from_pretrained(name)
 
 
-def _load_translator(models: Sequence[str] | None, beams: int | None, **options):
+def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool = False, **options):
     """A translation pipeline of one checkpoint, of several together, or of the one that comes with the package."""
+    import torch
     from transformers import pipeline
 
     import hf_rnn_attn
 
     from .ensemble import load_ensemble
+    from .quantization import quantize
 
     hf_rnn_attn.register()
     models = _model_names(models)
+    if int8 and len(models) > 1:
+        raise ValueError(f"--int8 takes one model, got {len(models)}; translate without it")
+    if int8:
+        options |= {"device": "cpu", "dtype": torch.float32}
     if len(models) == 1:
         parts = {"model": models[0]}
     else:
         ensemble, tokenizer = load_ensemble(models)
         parts = {"model": ensemble, "tokenizer": tokenizer}
     generation = {} if beams is None else {"num_beams": beams}
-    return pipeline("translation", **parts, **generation, **options)
+    translator = pipeline("translation", **parts, **generation, **options)
+    if int8:
+        quantize(translator.model)
+    return translator
 
 
 def _model_names(models: Sequence[str] | None) -> list[str]:
@@ -530,7 +542,7 @@ def _load_bulk_translator(arguments, **options) -> Callable[[Iterable[str]], Ite
     """`bulk.translate_lines` with the options of the command line; what it returns takes the lines."""
     from .bulk import translate_lines, translate_lines_in_processes
 
-    options |= _read_shortlist(arguments)
+    options |= _read_shortlist(arguments) | ({"int8": True} if arguments.int8 else {})
     load = functools.partial(_load_translator, arguments.models, arguments.beams, **options)
     if arguments.processes == 1:
         translator = load()

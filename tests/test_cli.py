@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
+from hf_rnn_attn.quantization import Int8Linear
 from hf_rnn_attn.tokenization import train_tokenizer
 
 
@@ -161,6 +162,25 @@ def test_translate_reads_standard_input_and_writes_standard_output(translator, m
     monkeypatch.setattr("sys.stdout", target)
     assert cli.main(["translate", "--model", "model"]) == 0
     assert target.buffer.getvalue().decode() == "GRÖSSE\n\nB\n"
+
+
+def test_translate_with_weights_of_8_bits(translator, tmp_path, capsys):
+    assert cli.main(["translate", "--int8", "ein hund"]) == 0
+    assert translator.options == {"int8": True}
+    assert cli.main(["translate", "ein hund"]) == 0
+    assert translator.options == {}
+
+
+def test_a_model_in_half_precision_gets_weights_of_8_bits(tmp_path):
+    tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="word")
+    model = RnnAttnForConditionalGeneration(RnnAttnConfig(vocab_size=len(tokenizer), decoder_hidden_size=16))
+    model.half().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    translator = cli._load_translator([str(tmp_path)], 2, int8=True)
+    assert isinstance(translator.model.lm_head, Int8Linear)
+    assert len(translator("ein hund", max_new_tokens=3)) == 1
+    with pytest.raises(ValueError, match="--int8 takes one model, got 2"):
+        cli._load_translator([str(tmp_path)] * 2, None, int8=True)
 
 
 def test_translate_takes_sentences_too(translator, capsys):
