@@ -29,6 +29,9 @@ Elliott et al. 2017), which states no licence: the model is for comparison with 
 
 It has seen one-sentence descriptions of pictures, in the present tense, of people and animals in their surroundings;
 whatever else it is given, it turns into one."""
+DISTILLED = """
+
+Half of the training pairs are the sentences of the others with what another model made of them."""
 CMUDICT = """English words and names with their pronunciations in ARPAbet without stress, from the
 [CMU Pronouncing Dictionary](http://www.speech.cs.cmu.edu/cgi-bin/cmudict), copyright Carnegie Mellon University, under
 its licence of the BSD kind, in the division g014b2b.
@@ -60,7 +63,9 @@ def main():
     arguments = parser.parse_args()
     results = json.loads((Path(arguments.run) / hub.RESULTS_FILE).read_text(encoding="utf-8"))
     train = results["recipe"]["data"]["train"]
-    license, data = DATA[Path(train["source"] if isinstance(train, dict) else train).parent.name]
+    first = train[0] if isinstance(train, list) else train
+    license, data = DATA[Path(first["source"] if isinstance(first, dict) else first).parent.name]
+    data += DISTILLED if isinstance(train, list) else ""
     about = {"license": license, "data": data, "languages": arguments.languages}
     card = ROOT / "model_cards" / arguments.name
     if arguments.command:
