@@ -495,7 +495,6 @@ def _load_tokenizer(name: str):
 
 def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool = False, **options):
     """A translation pipeline of one checkpoint, of several together, or of the one that comes with the package."""
-    import torch
     from transformers import pipeline
 
     import hf_rnn_attn
@@ -508,7 +507,7 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool
     if int8 and len(models) > 1:
         raise ValueError(f"--int8 takes one model, got {len(models)}; translate without it")
     if int8:
-        options |= {"device": "cpu", "dtype": torch.float32}
+        options |= {"device": "cpu", "dtype": "float32"}
     if len(models) == 1:
         parts = {"model": models[0]}
     else:

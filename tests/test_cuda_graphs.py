@@ -59,12 +59,12 @@ class Capture:
         return Replay.apply
 
 
-def leaves_of(recurrence, memory, state):
-    """The arguments of a call, as tensors whose gradient is wanted."""
+def with_gradients(memory, state):
+    """Inputs, layer states and memory of a call, as tensors whose gradient is wanted."""
     memory = memory._replace(states=memory.states.clone().requires_grad_())
     layers = tree_map(lambda part: part.clone().requires_grad_(), state.layers)
     inputs = torch.randn(3, 4, 5, requires_grad=True)
-    return [inputs, memory.states, *(part for layer in layers for part in layer)], (inputs, layers, memory)
+    return inputs, layers, memory
 
 
 def run(recurrence, call, inputs, layers, memory):
@@ -87,7 +87,7 @@ def test_values_and_gradients_are_those_of_the_recurrence(score, span, kind):
     )
     graphed = GraphedRecurrence(recurrence, capture=Capture())
     for _ in range(2):
-        _, arguments = leaves_of(recurrence, memory, state)
+        arguments = with_gradients(memory, state)
         expected, expected_gradients = run(recurrence, recurrence, *arguments)
         output, gradients = run(recurrence, graphed, *arguments)
         torch.testing.assert_close(output, expected)

@@ -8,7 +8,7 @@ Pure tensors in and out. Shapes: N words, A width of the output layer's input, V
 import torch
 from torch.nn import functional as F
 
-from .step_weight_rnn_attn import missing_rows
+from .step_weight_rnn_attn import fill_up
 
 
 # logits of so many words are in memory at a time: few enough for a processor's cache, enough for a fast product
@@ -36,7 +36,7 @@ class _OutputLayerLoss(torch.autograd.Function):
         for words in _chunks(labels, twice=consistency > 0):
             part = hidden[words]
             count = len(part)
-            part = F.pad(part, (0, 0, 0, missing_rows(part)))
+            part = fill_up(part)
             logits = F.linear(part, weight, bias).to(wide)
             total += _loss_into_gradient(logits[:count], labels[words].unsqueeze(1), label_smoothing, consistency)
             logits[count:] = 0

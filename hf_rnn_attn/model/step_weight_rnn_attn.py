@@ -16,22 +16,24 @@ from torch.nn import functional as F
 ROWS_AT_A_TIME = 64
 
 
-def missing_rows(words: torch.Tensor) -> int:
-    """How many rows of zeros make a product with `words` (words, width) one of a size that is met again.
+def fill_up(words: torch.Tensor) -> torch.Tensor:
+    """`words` (words, width) with the rows of zeros behind them that make a product one of a size that is met again.
 
     For products in half precision on a CPU, oneDNN compiles code for every size that it sees, which takes longer than
     many products.
     """
     is_compiled = words.device.type == "cpu" and words.dtype in (torch.bfloat16, torch.float16)
-    return -len(words) % ROWS_AT_A_TIME if is_compiled else 0
+    zeros = -len(words) % ROWS_AT_A_TIME if is_compiled else 0
+    # a padding of nothing would be a copy
+    return F.pad(words, (0, 0, 0, zeros)) if zeros else words
 
 
 def project(words: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """`product(words)` of all the words of a batch, (words, width)."""
     if torch.is_autocast_enabled(words.device.type):
         words = words.to(torch.get_autocast_dtype(words.device.type))
-    zeros = missing_rows(words)
-    return product(F.pad(words, (0, 0, 0, zeros)))[: len(words)] if zeros else product(words)
+    filled = fill_up(words)
+    return product(words) if filled is words else product(filled)[: len(words)]
 
 
 class _StepProduct(torch.autograd.Function):
@@ -90,7 +92,7 @@ class _SequenceGradient(torch.autograd.Function):
 def _join(factors):
     """All rows of all steps; behind those of two-dimensional ones what is missing."""
     joined = torch.cat(factors, -2)
-    return F.pad(joined, (0, 0, 0, missing_rows(joined))) if joined.dim() == 2 else joined
+    return fill_up(joined) if joined.dim() == 2 else joined
 
 
 class StepWeight:
