@@ -31,7 +31,8 @@ It has seen one-sentence descriptions of pictures, in the present tense, of peop
 whatever else it is given, it turns into one."""
 DISTILLED = """
 
-Half of the training pairs are the sentences of the others with what another model made of them."""
+Beside the pairs of the data, the training set holds pairs in which one side is another model's translation of the
+other."""
 CMUDICT = """English words and names with their pronunciations in ARPAbet without stress, from the
 [CMU Pronouncing Dictionary](http://www.speech.cs.cmu.edu/cgi-bin/cmudict), copyright Carnegie Mellon University, under
 its licence of the BSD kind, in the division g014b2b.
