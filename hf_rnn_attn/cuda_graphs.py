@@ -156,6 +156,8 @@ def _check(model, args):
         raise ValueError(f"{where}: expected an RnnAttnForConditionalGeneration, got {type(model).__name__}")
     if not model.config.input_feeding:
         raise ValueError(f"{where}: without input feeding there are no steps to record; leave it out")
+    if model.config.pointer_generator:
+        raise ValueError(f"{where}: pointer_generator needs a gradient of the attention that a graph drops; choose one")
     if model.device.type != "cuda":
         raise ValueError(f"{where}: expected the model on a GPU, it is on {model.device.type}; leave it out")
     if model.is_gradient_checkpointing:

@@ -19,12 +19,17 @@ from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from .model.cache_rnn_attn import RnnAttnCache
-from .model.modeling_rnn_attn import OutputWords, RnnAttnForConditionalGeneration, RnnAttnPreTrainedModel
+from .model.modeling_rnn_attn import (
+    OutputWords,
+    RnnAttnEncoderOutput,
+    RnnAttnForConditionalGeneration,
+    RnnAttnPreTrainedModel,
+)
 
 
 # what members must agree on, for a word to mean the same to all of them
 SHARED = ("vocab_size", "decoder_vocab_size", "pad_token_id", "eos_token_id", "decoder_start_token_id")
-ENCODER_FIELDS = ("last_hidden_state", "final_state")
+ENCODER_FIELDS = ("last_hidden_state", "final_state", "source_ids")
 
 
 class EnsembleCache(Cache):
@@ -58,12 +63,13 @@ class EnsembleEncoder(nn.Module):
         attention_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> ModelOutput:
-        """Returns the fields of each member's output, `last_hidden_state` and `final_state`; those of the second
-        member and the following end in its number, counted from 0. Flat, for beam search repeats flat fields only."""
+        """Returns the fields of each member's output, `last_hidden_state`, `final_state` and where there are
+        `source_ids`; those of the second member and the following end in its number, counted from 0. Flat, for beam
+        search repeats flat fields only."""
         fields = {}
         for index, encoder in enumerate(self.encoders):
             outputs = encoder(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
-            fields |= {_field_name(name, index): outputs[name] for name in ENCODER_FIELDS}
+            fields |= {_field_name(name, index): outputs[name] for name in ENCODER_FIELDS if name in outputs}
         return ModelOutput(fields)
 
 
@@ -132,7 +138,9 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
                 attention_mask=attention_mask,
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
-                encoder_outputs=tuple(encoder_outputs[_field_name(name, index)] for name in ENCODER_FIELDS),
+                encoder_outputs=RnnAttnEncoderOutput(
+                    **{name: encoder_outputs.get(_field_name(name, index)) for name in ENCODER_FIELDS}
+                ),
                 past_key_values=None if past_key_values is None else past_key_values.caches[index],
                 use_cache=past_key_values is not None,
                 output_attentions=output_attentions,

@@ -20,7 +20,7 @@ from .model.recurrence_rnn_attn import SourceMemory
 
 
 # arguments whose second dimension is the length of the source
-_SOURCE_LONG = ("input_ids", "attention_mask", "memory", "source_mask", "keys")
+_SOURCE_LONG = ("input_ids", "attention_mask", "memory", "source_mask", "keys", "source_ids")
 
 
 class EncoderGraph(nn.Module):
@@ -50,6 +50,8 @@ class EncoderGraph(nn.Module):
             tensors |= {"memory": memory.states, "source_mask": memory.keep_mask}
         if state.keys is not None:
             tensors["keys"] = state.keys
+        if encoded.source_ids is not None:
+            tensors["source_ids"] = encoded.source_ids
         return tensors
 
 
@@ -64,9 +66,11 @@ class StepGraph(nn.Module):
         super().__init__()
         self.decoder = model.model.decoder
         self.lm_head = model.lm_head
+        self.pointer = model.pointer
 
     def forward(self, decoder_input_ids: torch.Tensor, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Returns `logits` (B, V), `attention` (B, S) where there is attention, and each state tensor as `next_` name.
+        """Returns `logits` (B, V), or with `config.pointer_generator` log probabilities, `attention` (B, S) where there
+        is attention, and each state tensor as `next_` name.
 
         Args:
             decoder_input_ids (`torch.LongTensor` of shape `(B, 1)`): the word before the one to predict.
@@ -77,7 +81,10 @@ class StepGraph(nn.Module):
         state = _state_of(self.decoder.config, tensors)
         memory = SourceMemory(tensors.get("memory"), tensors.get("source_mask"))
         output = self.decoder.recurrence(self.decoder.embed_tokens(decoder_input_ids), state, memory)
-        outputs = {"logits": self.lm_head(output.attentional[:, -1])}
+        logits = self.lm_head(output.attentional)
+        if self.pointer is not None:
+            logits = self.pointer(logits, output.attentional, output.weights, tensors["source_ids"])
+        outputs = {"logits": logits[:, -1]}
         if output.weights is not None:
             outputs["attention"] = output.weights[:, -1]
         new_state = _state_tensors(self.decoder.config, output.state)

@@ -585,11 +585,21 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.bos_token_id,
         )
+        _check_shared(config, tokenizer)
         model = RnnAttnForConditionalGeneration(config)
     _set_generation(model, recipe.generation)
     if recipe.training.freeze:
         freeze_parameters(model, recipe.training.freeze)
     return model
+
+
+def _check_shared(config: RnnAttnConfig, tokenizer: PreTrainedTokenizerBase):
+    for name in ("share_encoder_decoder_embeddings", "pointer_generator"):
+        if getattr(config, name) and hasattr(tokenizer, "target_tokenizer"):
+            raise ValueError(
+                f"model.{name}: expected one vocabulary for both sides, got separate ones; set tokenizer.joint to true "
+                f"or leave {name} out"
+            )
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float | None):

@@ -143,6 +143,18 @@ def attend_with(config, attention, h_t, memory, t, head):
     return context, torch.stack(weights)
 
 
+def mix(model, word_logits, attentional, weights, words):
+    """Returns log P (V,) of a pointer-generator: See et al. 2017, eq. 9."""
+    p_gen = sigmoid(model.pointer.gate.weight[0] @ attentional + model.pointer.gate.bias[0])
+    exponentials = torch.exp(word_logits)
+    total = sum(exponentials)
+    probabilities = []
+    for word, exponential in enumerate(exponentials):
+        copied = sum(weight for weight, source in zip(weights, words, strict=True) if source == word)
+        probabilities.append(p_gen * exponential / total + (1 - p_gen) * copied)
+    return torch.log(torch.stack(probabilities))
+
+
 def logits(model, words, decoder_words):
     """Returns logits (T, V) and attention weights (T, S) or `None` for one sentence pair without padding."""
     config, decoder = model.config, model.model.decoder
@@ -170,5 +182,6 @@ def logits(model, words, decoder_words):
             all_weights.append(weights)
         attentional = recurrence.combine.weight @ combined + (recurrence.combine.bias if config.attention_bias else 0)
         attentional = torch.tanh(attentional) if config.attentional_activation == "tanh" else attentional
-        all_logits.append(model.lm_head.weight @ attentional + (model.lm_head.bias if config.output_bias else 0))
+        word_logits = model.lm_head.weight @ attentional + (model.lm_head.bias if config.output_bias else 0)
+        all_logits.append(mix(model, word_logits, attentional, weights, words) if model.pointer else word_logits)
     return torch.stack(all_logits), torch.stack(all_weights) if all_weights else None

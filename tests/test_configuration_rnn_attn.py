@@ -25,6 +25,8 @@ from hf_rnn_attn import RnnAttnConfig
         ({"bridge": "zero", "bridge_source": "all"}, "Set `bridge='dense'`, or leave `bridge_source` at 'matched'"),
         ({"bridge": "copy", "bridge_activation": "relu"}, "or leave `bridge_activation` at 'tanh'"),
         ({"attention_score": "none", "attention_bias": True}, "set `attention_bias=False`"),
+        ({"attention_score": "none", "pointer_generator": True}, "set `pointer_generator=False`"),
+        ({"decoder_vocab_size": 9, "pointer_generator": True}, "Train a joint tokenizer"),
         ({"attention_score": "concat", "attention_heads": 2}, "needs `attention_score` 'dot' or 'general'"),
         ({"decoder_hidden_size": 10, "attention_heads": 4}, "must divide `decoder_hidden_size`, which is 10"),
         ({"encoder_hidden_size": 5, "attention_heads": 4}, "must divide `memory_size`, which is 10"),

@@ -32,6 +32,7 @@ OTHER_OPTIONS = [
     {"encoder_bidirectional": False, "reverse_source": True},
     {"encoder_cell_type": "gru", "decoder_layers": 2, "attention_scaling": True},
     {"attention_heads": 2, "attention_span": "local-p"},
+    {"pointer_generator": True, "decoder_layers": 2},
 ]
 
 

@@ -131,6 +131,10 @@ def test_values_and_gradients_equal_the_reference(cell, score, span, input_feedi
         {"attentional_activation": "none", "attention_score": "none"},
         {"output_bias": True},
         {"output_bias": True, "attentional_size": 6, "tie_word_embeddings": True},
+        {"pointer_generator": True},
+        {"pointer_generator": True, "input_feeding": False, "attentional_size": 5},
+        {"pointer_generator": True, "attention_heads": 2, "decoder_layers": 2},
+        {"pointer_generator": True, "attention_span": "local-p", "output_bias": True},
     ],
     ids=str,
 )
@@ -348,8 +352,9 @@ def test_word_dropout_drops_whole_words():
     assert (dropped == dropped[..., :1]).all() and set(dropped.unique().tolist()) == {0.0, 2.0}
 
 
-def test_scheduled_sampling_feeds_the_models_own_words():
-    model = make_model(input_feeding=True)
+@pytest.mark.parametrize("options", [{}, {"pointer_generator": True}], ids=str)
+def test_scheduled_sampling_feeds_the_models_own_words(options):
+    model = make_model(**options)
     ids, labels = torch.tensor([SOURCES[0]]), torch.tensor([TARGETS[0]])
     with torch.no_grad():
         free = model(input_ids=ids, labels=labels, teacher_forcing_ratio=0.0).logits

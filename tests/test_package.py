@@ -25,6 +25,7 @@ ORDER = [
     "model.step_weight_rnn_attn",
     "model.cells_rnn_attn",
     "model.attention_rnn_attn",
+    "model.pointer_rnn_attn",
     "model.cache_rnn_attn",
     "model.beam_search_rnn_attn",
     "model.loss_rnn_attn",

@@ -24,6 +24,8 @@ OPTIONS = [
     {"attention_score": "location", "attention_span": "local-p", "decoder_cell_type": "rnn_tanh"},
     {"attention_score": "none"},
     {"attention_heads": 4},
+    {"pointer_generator": True},
+    {"pointer_generator": True, "input_feeding": False, "attention_span": "local-m"},
 ]
 MORE_SOURCES = [*SOURCES, [4, 4, 8, 2], [9, 2], [6, 10, 11, 5, 5, 2]]
 MANY = {"input_ids": pad(MORE_SOURCES, 0), "attention_mask": mask_of(MORE_SOURCES)}

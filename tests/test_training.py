@@ -445,6 +445,13 @@ def test_contradictions_are_refused(write_recipe, training, message):
         run(write_recipe(**training))
 
 
+@pytest.mark.parametrize("name", ["share_encoder_decoder_embeddings", "pointer_generator"])
+def test_two_vocabularies_of_one_size_are_not_one(name, write_recipe):
+    recipe = write_recipe(tokenizer={"kind": "word", "joint": False}, model={name: True})
+    with pytest.raises(ValueError, match=f"model.{name}: expected one vocabulary for both sides, got separate ones"):
+        run(recipe)
+
+
 def test_a_run_does_not_mix_with_another(write_recipe, tmp_path):
     (tmp_path / "run" / "checkpoint-5").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds the checkpoints of another run"):

@@ -80,6 +80,9 @@ class RnnAttnConfig(PreTrainedConfig):
             alone.
         output_bias (`bool`, *optional*, defaults to `False`):
             Whether the output layer W_s has a bias, one number for each target type.
+        pointer_generator (`bool`, *optional*, defaults to `False`):
+            Whether the next word may also be copied from the source, each with the probability that the attention gives
+            it (See et al. 2017, §2.2). Both sides must have one vocabulary.
         input_feeding (`bool`, *optional*, defaults to `True`):
             Whether the last attentional state is part of the decoder's input (Luong et al. 2015, §3.3).
         variational_dropout (`bool`, *optional*, defaults to `False`):
@@ -153,6 +156,7 @@ class RnnAttnConfig(PreTrainedConfig):
     attentional_size: int | None = None
     attentional_activation: Literal["tanh", "none"] = "tanh"
     output_bias: bool = False
+    pointer_generator: bool = False
     input_feeding: bool = True
     variational_dropout: bool = False
     word_dropout: float | int = 0.0
@@ -180,6 +184,7 @@ class RnnAttnConfig(PreTrainedConfig):
         self._check_attention()
         self._check_bridge()
         self._check_tying()
+        self._check_pointer()
 
     def to_dict(self) -> dict:
         """The hyperparameters, and where a machine without this package finds the code that lies beside them."""
@@ -267,6 +272,20 @@ class RnnAttnConfig(PreTrainedConfig):
             raise ValueError(
                 f"`share_encoder_decoder_embeddings=True` needs embeddings of one width, got "
                 f"{self.encoder_embedding_size} (encoder) and {self.decoder_embedding_size} (decoder). Make them equal."
+            )
+
+    def _check_pointer(self):
+        if not self.pointer_generator:
+            return
+        if self.attention_score == "none":
+            raise ValueError(
+                "`pointer_generator=True` copies what is attended to, but `attention_score` is 'none'. Choose a score "
+                "or set `pointer_generator=False`."
+            )
+        if self.vocab_size != self.decoder_vocab_size:
+            raise ValueError(
+                f"`pointer_generator=True` needs one vocabulary, got {self.vocab_size} source and "
+                f"{self.decoder_vocab_size} target types. Train a joint tokenizer or set it to `False`."
             )
 
 

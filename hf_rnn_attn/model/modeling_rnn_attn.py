@@ -39,6 +39,7 @@ from .configuration_rnn_attn import RnnAttnConfig
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .plain_search_rnn_attn import BeamSearch, greedy_search, has_enough_words, is_plain
+from .pointer_rnn_attn import PointerGenerator
 from .recurrence_rnn_attn import (
     ACTIVATIONS,
     AttentionalRecurrence,
@@ -67,12 +68,15 @@ class RnnAttnEncoderOutput(ModelOutput):
         hidden_states (`tuple(torch.FloatTensor)`, *optional*):
             The embeddings and the output of every layer, returned with `output_hidden_states=True`.
         attentions (`tuple`, *optional*): always `None`, the encoder has no attention of its own.
+        source_ids (`torch.LongTensor` of shape `(batch_size, source_length)`, *optional*):
+            The words, with `config.pointer_generator`, which copies some of them.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
     final_state: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+    source_ids: torch.LongTensor | None = None
 
 
 class OutputWords(NamedTuple):
@@ -321,6 +325,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             last_hidden_state=all_hidden[-1],
             final_state=torch.stack(final_states, 1),
             hidden_states=tuple(all_hidden) if output_hidden_states else None,
+            source_ids=input_ids if self.config.pointer_generator else None,
         )
 
 
@@ -578,6 +583,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.model = RnnAttnModel(config)
         self.lm_head = nn.Linear(config.attentional_size, config.decoder_vocab_size, bias=config.output_bias)
+        self.pointer = PointerGenerator(config) if config.pointer_generator else None
         side = "encoder" if config.share_encoder_decoder_embeddings else "decoder"
         tied = {"lm_head.weight": f"model.{side}.embed_tokens.weight"} if config.tie_word_embeddings else {}
         self._tied_weights_keys = tied
@@ -621,13 +627,14 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             `nn.Embedding`: the target embeddings.
 
         Raises:
-            ValueError: if source and target embeddings are shared.
+            ValueError: if source and target embeddings are shared, or source words are copied.
         """
-        if self.config.share_encoder_decoder_embeddings:
-            raise ValueError(
-                "Source and target embeddings are one matrix (`share_encoder_decoder_embeddings=True`) and cannot be "
-                "resized apart; call `resize_token_embeddings`."
-            )
+        for name in ("share_encoder_decoder_embeddings", "pointer_generator"):
+            if getattr(self.config, name):
+                raise ValueError(
+                    f"With `{name}=True` source and target have one vocabulary, and their embeddings cannot be resized "
+                    "apart; call `resize_token_embeddings`."
+                )
         self.model._resize_decoder_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         self._resize_lm_head(mean_resizing)
         self.tie_weights()
@@ -722,6 +729,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             )
         if decoder_attention_mask is None and self._leaves_padding_out(labels):
             decoder_attention_mask = _up_to_the_last_label(labels)
+        output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         outputs = self.model(
             attention_mask=attention_mask,
             decoder_input_ids=decoder_input_ids,
@@ -730,16 +738,19 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
-            output_attentions=output_attentions,
+            output_attentions=output_attentions or self.pointer is not None,
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
         # what has taken the place of the plain layer, such as an adapter, has more than weights
-        skip_logits = skip_logits and labels is not None and isinstance(self.lm_head, nn.Linear)
+        is_plain_layer = isinstance(self.lm_head, nn.Linear) and self.pointer is None
+        skip_logits = skip_logits and labels is not None and is_plain_layer
         if consistency and not skip_logits:
-            raise ValueError("consistency: expected skip_logits=True, labels and a plain nn.Linear as output layer")
-        output_layer = self.lm_head if output_words is None else output_words.logits
-        logits = None if skip_logits else output_layer(outputs.last_hidden_state)
+            raise ValueError(
+                "consistency: expected skip_logits=True, labels, and a plain nn.Linear as output layer without "
+                "pointer_generator"
+            )
+        logits = None if skip_logits else self._word_scores(outputs, encoder_outputs, output_words)
         loss = None
         if labels is not None:
             if skip_logits:
@@ -755,11 +766,25 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             logits=logits,
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions,
-            cross_attentions=outputs.cross_attentions,
+            decoder_attentions=outputs.decoder_attentions if output_attentions else None,
+            cross_attentions=outputs.cross_attentions if output_attentions else None,
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
             encoder_hidden_states=outputs.encoder_hidden_states,
         )
+
+    def _word_scores(self, outputs, encoder_outputs, output_words=None):
+        """Returns the logits (B, T, V); with `config.pointer_generator` they are log probabilities."""
+        states = outputs.last_hidden_state
+        logits = self.lm_head(states) if output_words is None else output_words.logits(states)
+        if self.pointer is None:
+            return logits
+        source_ids = getattr(encoder_outputs, "source_ids", None)
+        if source_ids is None:
+            raise ValueError(
+                "`pointer_generator=True` copies words of `input_ids`: pass those and not `inputs_embeds`, or as "
+                "`encoder_outputs` what `model.get_encoder()(input_ids, ...)` returned, not a tuple."
+            )
+        return self.pointer(logits, states, outputs.cross_attentions[-1].squeeze(1), source_ids)
 
     def _leaves_padding_out(self, labels):
         # without input feeding each layer is one call on the whole sentence
@@ -773,8 +798,14 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             words (`torch.LongTensor` of shape `(K,)`): different target words, the end of sentence among them.
 
         Raises:
-            ValueError: for a word that is not in the vocabulary, or an output layer that has no rows to choose from.
+            ValueError: for a word that is not in the vocabulary, or an output layer that has no rows to choose from, or
+                one beside which others are copied.
         """
+        if self.pointer is not None:
+            raise ValueError(
+                "words can be chosen of an output layer, but with `pointer_generator=True` any word of the source may "
+                "be copied; choose no words, translate without a shortlist"
+            )
         size = self.config.decoder_vocab_size
         words = words.to(self.device)
         if not ((words >= 0) & (words < size)).all():
@@ -879,9 +910,10 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
                 decoder_input_ids=mixed[:, step : step + 1],
                 encoder_outputs=encoder_outputs,
                 past_key_values=cache,
+                output_attentions=self.pointer is not None,
                 return_dict=True,
             )
-            predicted = self.lm_head(outputs.last_hidden_state[:, -1]).argmax(-1)
+            predicted = self._word_scores(outputs, encoder_outputs)[:, -1].argmax(-1)
             replace = ~forced[:, step + 1] & (mixed[:, step + 1] != self.config.pad_token_id)
             mixed[:, step + 1] = torch.where(replace, predicted, mixed[:, step + 1])
         return mixed

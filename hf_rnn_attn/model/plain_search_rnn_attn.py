@@ -67,6 +67,8 @@ class _Decoding:
         self._decoder = decoder
         self._output_words = model_kwargs.get("output_words")
         self._output_layer = model.lm_head if self._output_words is None else self._output_words.layer
+        self._pointer = model.pointer
+        self._source_ids = None if model.pointer is None else encoder_outputs.source_ids[::repeats]
         self._prepare()
 
     def _prepare(self):
@@ -75,12 +77,18 @@ class _Decoding:
 
     def step(self, words: torch.LongTensor) -> torch.Tensor:
         """Takes the next word of each row and returns the attentional states (rows, A)."""
-        self._state = self._advance(self._decoder.embed_tokens(words), self._state)
+        self._weights, self._state = self._advance(self._decoder.embed_tokens(words), self._state)
         return self._state.attentional
 
     def logits(self, words: torch.LongTensor) -> torch.Tensor:
         """Takes the next word of each row and returns the logits (rows, V) of the one after it."""
-        return self._output_layer(self.step(words))
+        states = self.step(words)
+        logits = self._output_layer(states)
+        if self._pointer is None:
+            return logits
+        # the hypotheses of a sentence as words of one target
+        logits, states = (part.unflatten(0, self._weights.shape[:2]) for part in (logits, states))
+        return self._pointer(logits, states, self._weights, self._source_ids).flatten(0, 1)
 
     def words(self, index: torch.LongTensor) -> torch.LongTensor:
         """The words that stand at these places of the logits."""
@@ -92,6 +100,7 @@ class _Decoding:
         layers = tuple(tuple(part.index_select(0, rows) for part in layer) for layer in layers)
         if sentences is not None:
             self._memory = SourceMemory(*(part.index_select(0, sentences) for part in self._memory))
+            self._source_ids = None if self._source_ids is None else self._source_ids.index_select(0, sentences)
             keys = None if keys is None else keys.index_select(0, sentences)
         is_prepared = sentences is None and len(rows) == len(positions)
         self._state = DecoderState(layers, attentional.index_select(0, rows), positions.index_select(0, rows), keys)

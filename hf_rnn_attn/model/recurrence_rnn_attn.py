@@ -255,16 +255,17 @@ class AttentionalRecurrence(nn.Module):
 
     def stepper(
         self, word_size: int, state: DecoderState, memory: SourceMemory
-    ) -> Callable[[torch.Tensor, DecoderState], DecoderState]:
-        """Returns a function from the embeddings of one word (B, E) and a state to the next state, for many steps over
-        one memory without gradient and dropout. `word_size` is E. The state may have several rows for each sentence of
-        the memory, hypotheses side by side; its keys, as the memory, have one."""
+    ) -> Callable[[torch.Tensor, DecoderState], tuple[torch.Tensor | None, DecoderState]]:
+        """Returns a function from the embeddings of one word (B, E) and a state to the attention weights, (B, 1, S) or
+        `None`, and the next state, for many steps over one memory without gradient and dropout. `word_size` is E. The
+        state may have K rows for each sentence of the memory, hypotheses side by side; its keys, as the memory, have
+        one, and the weights are (B / K, K, S)."""
         _, layers = self._layer_products(word_size)
         products = self._products(layers, state, memory)
         products = products._replace(beams=state.attentional.shape[0] // memory.states.shape[0])
         masks = [1.0] * (len(self.layers) - 1)
         project_input = self._input_product()
-        return lambda words, state: self._step(project_input(words, state.attentional), products, masks, state)[2]
+        return lambda words, state: self._step(project_input(words, state.attentional), products, masks, state)[1:]
 
     def _input_product(self):
         """Returns the product of the first layer's input, of a word (B, E) and the attentional state (B, A), as one."""
