@@ -308,7 +308,7 @@ def test_a_folder_with_other_code_is_refused(world, tmp_path):
     shutil.copytree(world["run"] / "hub", tmp_path / "copy")
     code = tmp_path / "copy" / "plain_search_rnn_attn.py"
     original = code.read_text("utf-8")
-    changed = original.replace("return self._output_layer(", "return -self._output_layer(")
+    changed = original.replace("logits = self._output_layer(", "logits = -self._output_layer(")
     assert changed != original
     code.write_text(changed, "utf-8")
     with pytest.raises(ValueError, match="without hf_rnn_attn 'der hund' becomes"):
