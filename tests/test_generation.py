@@ -26,21 +26,22 @@ def words_of(row):
 
 @pytest.mark.parametrize("options", [{}, {"num_beams": 4}, {"num_beams": 4, "length_penalty": 2.0}], ids=str)
 @pytest.mark.parametrize(
-    ("cell", "score", "span"),
+    ("cell", "score", "span", "copies"),
     [
-        ("lstm", "general", "global"),
-        ("gru", "concat", "local-p"),
-        ("rnn_tanh", "dot", "local-m"),
-        ("lstm", "location", "global"),
-        ("gru", "none", "global"),
+        ("lstm", "general", "global", False),
+        ("gru", "concat", "local-p", True),
+        ("rnn_tanh", "dot", "local-m", False),
+        ("lstm", "location", "global", True),
+        ("gru", "none", "global", False),
     ],
 )
 @pytest.mark.parametrize("input_feeding", [True, False])
-def test_cached_and_uncached_are_equal_token_for_token(cell, score, span, input_feeding, options):
+def test_cached_and_uncached_are_equal_token_for_token(cell, score, span, copies, input_feeding, options):
     model = make_model(
         decoder_cell_type=cell,
         attention_score=score,
         attention_span=span,
+        pointer_generator=copies,
         input_feeding=input_feeding,
         decoder_layers=2,
     )
@@ -193,11 +194,17 @@ rolls_back = pytest.mark.skipif(
 @rolls_back
 @pytest.mark.parametrize("assistant", ["itself", "another", "prompt lookup"])
 @pytest.mark.parametrize(
-    ("cell", "score", "input_feeding"),
-    [("lstm", "general", True), ("gru", "concat", False), ("lstm", "none", True), ("rnn_tanh", "dot", True)],
+    ("cell", "score", "input_feeding", "copies"),
+    [
+        ("lstm", "general", True, False),
+        ("gru", "concat", False, True),
+        ("lstm", "none", True, False),
+        ("rnn_tanh", "dot", True, True),
+    ],
 )
-def test_assisted_decoding_equals_greedy(cell, score, input_feeding, assistant):
+def test_assisted_decoding_equals_greedy(cell, score, input_feeding, copies, assistant):
     options = {"decoder_cell_type": cell, "attention_score": score, "input_feeding": input_feeding}
+    options["pointer_generator"] = copies
     model = make_model(**options, decoder_layers=2)
     helpers = {
         "itself": {"assistant_model": model},

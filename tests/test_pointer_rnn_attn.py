@@ -102,6 +102,8 @@ def test_without_the_words_of_the_source_there_is_nothing_to_copy():
     for inputs in ({"inputs_embeds": embeddings}, {"encoder_outputs": (encoded[0], encoded[1])}):
         with pytest.raises(ValueError, match="copies words of `input_ids`: pass those"):
             model(**inputs, attention_mask=INPUTS["attention_mask"], labels=pad(TARGETS, -100))
+        with pytest.raises(ValueError, match="copies words of `input_ids`: pass those"):
+            model.generate(**inputs, attention_mask=INPUTS["attention_mask"])
 
 
 def test_what_does_not_go_together_with_copying(tmp_path):

@@ -778,13 +778,17 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         logits = self.lm_head(states) if output_words is None else output_words.logits(states)
         if self.pointer is None:
             return logits
+        weights = outputs.cross_attentions[-1].squeeze(1)
+        return self.pointer(logits, states, weights, self._source_ids(encoder_outputs))
+
+    def _source_ids(self, encoder_outputs) -> torch.LongTensor:
         source_ids = getattr(encoder_outputs, "source_ids", None)
         if source_ids is None:
             raise ValueError(
                 "`pointer_generator=True` copies words of `input_ids`: pass those and not `inputs_embeds`, or as "
                 "`encoder_outputs` what `model.get_encoder()(input_ids, ...)` returned, not a tuple."
             )
-        return self.pointer(logits, states, outputs.cross_attentions[-1].squeeze(1), source_ids)
+        return source_ids
 
     def _leaves_padding_out(self, labels):
         # without input feeding each layer is one call on the whole sentence

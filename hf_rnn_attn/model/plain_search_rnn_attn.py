@@ -68,7 +68,7 @@ class _Decoding:
         self._output_words = model_kwargs.get("output_words")
         self._output_layer = model.lm_head if self._output_words is None else self._output_words.layer
         self._pointer = model.pointer
-        self._source_ids = None if model.pointer is None else encoder_outputs.source_ids[::repeats]
+        self._source_ids = None if model.pointer is None else model._source_ids(encoder_outputs)[::repeats]
         self._prepare()
 
     def _prepare(self):
