@@ -83,7 +83,7 @@ class StepGraph(nn.Module):
         output = self.decoder.recurrence(self.decoder.embed_tokens(decoder_input_ids), state, memory)
         logits = self.lm_head(output.attentional)
         if self.pointer is not None:
-            logits = self.pointer(logits, output.attentional, output.weights, tensors["source_ids"])
+            logits = self.pointer(output.attentional, output.weights, tensors["source_ids"]).mix(logits)
         outputs = {"logits": logits[:, -1]}
         if output.weights is not None:
             outputs["attention"] = output.weights[:, -1]

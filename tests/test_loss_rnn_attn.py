@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from hf_rnn_attn.model import loss_rnn_attn
 from hf_rnn_attn.model.loss_rnn_attn import logits_loss, output_layer_loss
+from hf_rnn_attn.model.pointer_rnn_attn import Copying
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,25 @@ def test_value_and_gradients_are_those_of_the_logits(label_smoothing, with_bias)
         torch.testing.assert_close(actual, wanted)
 
 
+@pytest.mark.parametrize("sum_of_weights", [1.0, 0.4])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_copying_gives_value_and_gradients_of_the_mixed_logits(label_smoothing, sum_of_weights):
+    (hidden, weight, bias), labels = example()
+    gate, scores = torch.randn(2, 5, 1).double().requires_grad_(), torch.randn(2, 5, 4).double().requires_grad_()
+    p_gen = gate.sigmoid()
+    # the first sentence holds a word twice and another label, the second neither
+    source_ids = torch.tensor([[6, 2, 6, 4], [0, 1, 3, 0]])
+    copying = Copying(p_gen, (1 - p_gen) * scores.softmax(-1) * sum_of_weights, source_ids)
+    expected = logits_loss(copying.mix(F.linear(hidden, weight, bias)), labels, label_smoothing)
+    loss = output_layer_loss(hidden, weight, bias, labels, label_smoothing, copying=copying)
+    torch.testing.assert_close(loss, expected)
+    inputs = [hidden, weight, bias, gate, scores]
+    for actual, wanted in zip(
+        torch.autograd.grad(3 * loss, inputs, retain_graph=True), torch.autograd.grad(3 * expected, inputs), strict=True
+    ):
+        torch.testing.assert_close(actual, wanted)
+
+
 def test_a_loss_checked_by_hand():
     # probabilities 1/4 and 3/4; the label is the second word
     hidden, weight = torch.ones(1, 1), torch.tensor([[0.0], [math.log(3)]])
@@ -53,6 +73,14 @@ def test_large_logits_do_not_overflow():
     loss = output_layer_loss(hidden, weight, None, torch.tensor([1]))
     loss.backward()
     assert loss.item() == pytest.approx(2e4) and hidden.grad.item() == pytest.approx(2)
+
+
+def test_a_copied_word_checked_by_hand():
+    # the output layer has 3/4 for the label, the attention all of its weight; a quarter is copied
+    hidden, weight = torch.ones(1, 1, 1), torch.tensor([[0.0], [math.log(3)]])
+    copying = Copying(torch.tensor([[[0.75]]]), torch.tensor([[[0.25]]]), torch.tensor([[1]]))
+    loss = output_layer_loss(hidden, weight, None, torch.tensor([[1]]), copying=copying)
+    assert loss.item() == pytest.approx(-math.log(0.75 * 0.75 + 0.25))
 
 
 def test_gradients_are_formed_only_where_they_are_wanted():

@@ -8,6 +8,7 @@ Pure tensors in and out. Shapes: N words, A width of the output layer's input, V
 import torch
 from torch.nn import functional as F
 
+from .pointer_rnn_attn import Copying
 from .step_weight_rnn_attn import fill_up
 
 
@@ -25,20 +26,29 @@ class _OutputLayerLoss(torch.autograd.Function):
     """The sum of the losses of all words; the gradients are formed on the way, while the logits are at hand."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, labels, label_smoothing, consistency):
+    def forward(ctx, hidden, weight, bias, p_gen, copied, labels, source_ids, label_smoothing, consistency):
         wide = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=hidden.device)
-        needed = ctx.needs_input_grad[:3]
+        needed = ctx.needs_input_grad[:5]
         gradients = [
             torch.zeros_like(tensor) if need else None
-            for tensor, need in zip((hidden, weight, bias), needed, strict=True)
+            for tensor, need in zip((hidden, weight, bias, p_gen, copied), needed, strict=True)
         ]
         for words in _chunks(labels, twice=consistency > 0):
             part = hidden[words]
             count = len(part)
             part = fill_up(part)
             logits = F.linear(part, weight, bias).to(wide)
-            total += _loss_into_gradient(logits[:count], labels[words].unsqueeze(1), label_smoothing, consistency)
+            wanted = labels[words].unsqueeze(1)
+            if p_gen is None:
+                total += _loss_into_gradient(logits[:count], wanted, label_smoothing, consistency)
+            else:
+                shares = (p_gen[words], copied[words], source_ids[words])
+                loss, *of_shares = _mixture_into_gradient(logits[:count], wanted, label_smoothing, *shares)
+                total += loss
+                for all_words, these in zip(gradients[3:], of_shares, strict=True):
+                    if all_words is not None:
+                        all_words[words] = these
             logits[count:] = 0
             gradient = logits.to(hidden.dtype)
             if needed[0]:
@@ -54,7 +64,7 @@ class _OutputLayerLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, factor):
         gradients = (None if gradient is None else gradient * factor.to(gradient.dtype) for gradient in ctx.gradients)
-        return *gradients, None, None, None
+        return *gradients, None, None, None, None
 
 
 def _chunks(labels, twice):
@@ -87,6 +97,30 @@ def _loss_into_gradient(logits, labels, label_smoothing, consistency):
     return loss
 
 
+def _mixture_into_gradient(logits, labels, label_smoothing, p_gen, copied, source_ids):
+    """The same where the words of the source (N, S) have a share of the probability, see [`Copying`].
+
+    Returns the loss, and its gradient by `p_gen` (N, 1) and `copied` (N, S).
+    """
+    tiny = torch.finfo(logits.dtype).tiny
+    p_gen = p_gen.clamp(min=tiny)
+    generated = logits.sub_(logits.amax(1, keepdim=True)).exp_()
+    generated.mul_(p_gen / generated.sum(1, keepdim=True))
+    probabilities = generated.scatter_add(1, source_ids, copied).clamp_(min=tiny)
+    rest = label_smoothing / probabilities.shape[1]  # of the target, for each word
+    loss = (label_smoothing - 1) * probabilities.gather(1, labels).log().sum()
+    if label_smoothing:
+        loss -= rest * probabilities.log().sum()
+    of_copied = ((label_smoothing - 1) * (source_ids == labels) - rest) / probabilities.gather(1, source_ids)
+    # of the target, what the output layer answers for
+    answered = torch.div(generated, probabilities, out=probabilities)
+    of_label = (1 - label_smoothing) * answered.gather(1, labels)
+    answered.mul_(rest).scatter_add_(1, labels, of_label)
+    by_p_gen = answered.sum(1, keepdim=True) / p_gen
+    generated.mul_(by_p_gen).sub_(answered)
+    return loss, -by_p_gen, of_copied
+
+
 def _draw_together(probabilities, ratio, consistency):
     """Adds to the probabilities p and q (2 * N, V) what the difference of the halves adds to the gradient.
 
@@ -109,6 +143,7 @@ def output_layer_loss(
     labels: torch.LongTensor,
     label_smoothing: float = 0.0,
     consistency: float = 0.0,
+    copying: Copying | None = None,
 ) -> torch.Tensor:
     r"""The cross entropy of `softmax(hidden @ weight.T + bias)`, summed over the words.
 
@@ -127,7 +162,8 @@ def output_layer_loss(
         bias (`torch.Tensor` of shape `(V,)`, *optional*): its bias.
         labels (`torch.LongTensor` of shape `(...)`): the words, -100 where there is padding.
         label_smoothing (`float`): the share of the target that is spread over all words (Szegedy et al. 2016).
-        consistency (`float`): the weight alpha of the difference between the halves.
+        consistency (`float`): the weight alpha of the difference between the halves; not with `copying`.
+        copying ([`Copying`], *optional*): mixes that softmax with words of the source, for labels (B, T).
 
     Returns:
         `torch.Tensor`: a scalar, in float32 at least.
@@ -141,5 +177,11 @@ def output_layer_loss(
         dtype = torch.get_autocast_dtype(weight.device.type)
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     counted = labels.flatten() != -100
-    hidden = hidden.flatten(0, -2)[counted]
-    return _OutputLayerLoss.apply(hidden, weight, bias, labels.flatten()[counted], label_smoothing, consistency)
+    hidden, labels = hidden.flatten(0, -2)[counted], labels.flatten()[counted]
+    if copying is None:
+        return _OutputLayerLoss.apply(hidden, weight, bias, None, None, labels, None, label_smoothing, consistency)
+    source_ids = copying.source_ids.unsqueeze(1).expand_as(copying.copied)
+    shares = [part.flatten(0, -2)[counted] for part in (copying.p_gen, copying.copied, source_ids)]
+    p_gen, copied, source_ids = shares
+    loss = _OutputLayerLoss.apply(hidden, weight, bias, p_gen, copied, labels, source_ids, label_smoothing, consistency)
+    return loss + (p_gen + copied.sum(1, keepdim=True)).log().sum()

@@ -39,7 +39,7 @@ from .configuration_rnn_attn import RnnAttnConfig
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .plain_search_rnn_attn import BeamSearch, greedy_search, has_enough_words, is_plain
-from .pointer_rnn_attn import PointerGenerator
+from .pointer_rnn_attn import Copying, PointerGenerator
 from .recurrence_rnn_attn import (
     ACTIVATIONS,
     AttentionalRecurrence,
@@ -743,21 +743,20 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             return_dict=True,
         )
         # what has taken the place of the plain layer, such as an adapter, has more than weights
-        is_plain_layer = isinstance(self.lm_head, nn.Linear) and self.pointer is None
-        skip_logits = skip_logits and labels is not None and is_plain_layer
-        if consistency and not skip_logits:
+        skip_logits = skip_logits and labels is not None and isinstance(self.lm_head, nn.Linear)
+        if consistency and (not skip_logits or self.pointer is not None):
             raise ValueError(
                 "consistency: expected skip_logits=True, labels, and a plain nn.Linear as output layer without "
                 "pointer_generator"
             )
-        logits = None if skip_logits else self._word_scores(outputs, encoder_outputs, output_words)
+        copying = self._copying(outputs, encoder_outputs)
+        logits = None if skip_logits else self._word_scores(outputs, copying, output_words)
         loss = None
         if labels is not None:
             if skip_logits:
                 head = self.lm_head
-                loss = output_layer_loss(
-                    outputs.last_hidden_state, head.weight, head.bias, labels, smoothing_factor, consistency
-                )
+                states = outputs.last_hidden_state
+                loss = output_layer_loss(states, head.weight, head.bias, labels, smoothing_factor, consistency, copying)
             else:
                 loss = logits_loss(logits, labels, smoothing_factor)
             loss = loss / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
@@ -772,14 +771,17 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             encoder_hidden_states=outputs.encoder_hidden_states,
         )
 
-    def _word_scores(self, outputs, encoder_outputs, output_words=None):
-        """Returns the logits (B, T, V); with `config.pointer_generator` they are log probabilities."""
-        states = outputs.last_hidden_state
-        logits = self.lm_head(states) if output_words is None else output_words.logits(states)
+    def _copying(self, outputs, encoder_outputs) -> Copying | None:
         if self.pointer is None:
-            return logits
+            return None
         weights = outputs.cross_attentions[-1].squeeze(1)
-        return self.pointer(logits, states, weights, self._source_ids(encoder_outputs))
+        return self.pointer(outputs.last_hidden_state, weights, self._source_ids(encoder_outputs))
+
+    def _word_scores(self, outputs, copying, output_words=None):
+        """Returns the logits (B, T, V); with `config.pointer_generator` they are log probabilities."""
+        output_layer = self.lm_head if output_words is None else output_words.logits
+        logits = output_layer(outputs.last_hidden_state)
+        return logits if copying is None else copying.mix(logits)
 
     def _source_ids(self, encoder_outputs) -> torch.LongTensor:
         source_ids = getattr(encoder_outputs, "source_ids", None)
@@ -917,7 +919,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
                 output_attentions=self.pointer is not None,
                 return_dict=True,
             )
-            predicted = self._word_scores(outputs, encoder_outputs)[:, -1].argmax(-1)
+            scores = self._word_scores(outputs, self._copying(outputs, encoder_outputs))
+            predicted = scores[:, -1].argmax(-1)
             replace = ~forced[:, step + 1] & (mixed[:, step + 1] != self.config.pad_token_id)
             mixed[:, step + 1] = torch.where(replace, predicted, mixed[:, step + 1])
         return mixed

@@ -88,7 +88,7 @@ class _Decoding:
             return logits
         # the hypotheses of a sentence as words of one target
         logits, states = (part.unflatten(0, self._weights.shape[:2]) for part in (logits, states))
-        return self._pointer(logits, states, self._weights, self._source_ids).flatten(0, 1)
+        return self._pointer(states, self._weights, self._source_ids).mix(logits).flatten(0, 1)
 
     def words(self, index: torch.LongTensor) -> torch.LongTensor:
         """The words that stand at these places of the logits."""
