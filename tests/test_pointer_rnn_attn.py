@@ -106,7 +106,7 @@ def test_without_the_words_of_the_source_there_is_nothing_to_copy():
             model.generate(**inputs, attention_mask=INPUTS["attention_mask"])
 
 
-def test_what_does_not_go_together_with_copying(tmp_path):
+def test_what_does_not_go_together_with_copying():
     model = make_model(pointer_generator=True)
     with pytest.raises(ValueError, match="any word of the source may be copied; choose no words"):
         model.select_output_words(torch.tensor([2, 4]))

@@ -184,7 +184,6 @@ class RnnAttnConfig(PreTrainedConfig):
         self._check_attention()
         self._check_bridge()
         self._check_tying()
-        self._check_pointer()
 
     def to_dict(self) -> dict:
         """The hyperparameters, and where a machine without this package finds the code that lies beside them."""
@@ -225,6 +224,11 @@ class RnnAttnConfig(PreTrainedConfig):
                 "`attention_bias=True` needs attention, but `attention_score` is 'none'. Choose a score or set "
                 "`attention_bias=False`."
             )
+        if self.attention_score == "none" and self.pointer_generator:
+            raise ValueError(
+                "`pointer_generator=True` copies what is attended to, but `attention_score` is 'none'. Choose a score "
+                "or set `pointer_generator=False`."
+            )
         if self.attention_heads > 1:
             self._check_heads()
 
@@ -261,31 +265,16 @@ class RnnAttnConfig(PreTrainedConfig):
                 f"{self.decoder_embedding_size} and {self.attentional_size}. Set "
                 f"`attentional_size={self.decoder_embedding_size}`."
             )
-        if not self.share_encoder_decoder_embeddings:
-            return
-        if self.vocab_size != self.decoder_vocab_size:
-            raise ValueError(
-                f"`share_encoder_decoder_embeddings=True` needs one vocabulary, got {self.vocab_size} source and "
-                f"{self.decoder_vocab_size} target types. Train a joint tokenizer or set it to `False`."
-            )
-        if self.encoder_embedding_size != self.decoder_embedding_size:
+        for name in ("share_encoder_decoder_embeddings", "pointer_generator"):
+            if getattr(self, name) and self.vocab_size != self.decoder_vocab_size:
+                raise ValueError(
+                    f"`{name}=True` needs one vocabulary, got {self.vocab_size} source and {self.decoder_vocab_size} "
+                    "target types. Train a joint tokenizer or set it to `False`."
+                )
+        if self.share_encoder_decoder_embeddings and self.encoder_embedding_size != self.decoder_embedding_size:
             raise ValueError(
                 f"`share_encoder_decoder_embeddings=True` needs embeddings of one width, got "
                 f"{self.encoder_embedding_size} (encoder) and {self.decoder_embedding_size} (decoder). Make them equal."
-            )
-
-    def _check_pointer(self):
-        if not self.pointer_generator:
-            return
-        if self.attention_score == "none":
-            raise ValueError(
-                "`pointer_generator=True` copies what is attended to, but `attention_score` is 'none'. Choose a score "
-                "or set `pointer_generator=False`."
-            )
-        if self.vocab_size != self.decoder_vocab_size:
-            raise ValueError(
-                f"`pointer_generator=True` needs one vocabulary, got {self.vocab_size} source and "
-                f"{self.decoder_vocab_size} target types. Train a joint tokenizer or set it to `False`."
             )
 
 
