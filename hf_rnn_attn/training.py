@@ -44,7 +44,7 @@ from .data import TokenBatchSampler, encode_afresh, encode_pairs, group_referenc
 from .ema import EMA_FILE, EmaCallback
 from .evaluation import TextMetric, load_metric, score_by_length, trainer_metrics
 from .minimum_risk import MinimumRisk
-from .model.configuration_rnn_attn import RnnAttnConfig
+from .model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from .recipe import Recipe
 from .tokenization import train_tokenizer, with_bpe_dropout
@@ -594,7 +594,7 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
 
 
 def _check_shared(config: RnnAttnConfig, tokenizer: PreTrainedTokenizerBase):
-    for name in ("share_encoder_decoder_embeddings", "pointer_generator"):
+    for name in ONE_VOCABULARY_OPTIONS:
         if getattr(config, name) and hasattr(tokenizer, "target_tokenizer"):
             raise ValueError(
                 f"model.{name}: expected one vocabulary for both sides, got separate ones; set tokenizer.joint to true "

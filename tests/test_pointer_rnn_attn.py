@@ -58,12 +58,13 @@ def test_the_loss_alone_is_the_loss():
     torch.testing.assert_close(alone.loss, expected.loss)
 
 
-def test_a_word_without_any_probability_has_a_finite_loss_and_gradient():
+@pytest.mark.parametrize("skip_logits", [False, True])
+def test_a_word_without_any_probability_has_a_finite_loss_and_gradient(skip_logits):
     model = make_model(pointer_generator=True, output_bias=True)
     with torch.no_grad():
         model.lm_head.bias[TARGETS[0][0]] = -1e9
         model.pointer.gate.bias.fill_(1e9)
-    loss = model(**INPUTS, labels=pad(TARGETS, -100)).loss
+    loss = model(**INPUTS, labels=pad(TARGETS, -100), skip_logits=skip_logits).loss
     loss.backward()
     assert loss.isfinite() and all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 

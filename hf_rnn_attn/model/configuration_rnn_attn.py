@@ -15,6 +15,9 @@ from .pipeline_rnn_attn import register_translation_pipeline
 
 CellType = Literal["lstm", "gru", "rnn_tanh"]
 
+# options that need source and target to have one vocabulary
+ONE_VOCABULARY_OPTIONS = ("share_encoder_decoder_embeddings", "pointer_generator")
+
 
 @strict
 class RnnAttnConfig(PreTrainedConfig):
@@ -265,7 +268,7 @@ class RnnAttnConfig(PreTrainedConfig):
                 f"{self.decoder_embedding_size} and {self.attentional_size}. Set "
                 f"`attentional_size={self.decoder_embedding_size}`."
             )
-        for name in ("share_encoder_decoder_embeddings", "pointer_generator"):
+        for name in ONE_VOCABULARY_OPTIONS:
             if getattr(self, name) and self.vocab_size != self.decoder_vocab_size:
                 raise ValueError(
                     f"`{name}=True` needs one vocabulary, got {self.vocab_size} source and {self.decoder_vocab_size} "

@@ -35,7 +35,7 @@ from .attention_rnn_attn import LuongAttention  # noqa: F401
 from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch, length_penalty
 from .cache_rnn_attn import RnnAttnCache
 from .cells_rnn_attn import CELLS, Cell, StepLayer, run_packed, scan_direction
-from .configuration_rnn_attn import RnnAttnConfig
+from .configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .plain_search_rnn_attn import BeamSearch, greedy_search, has_enough_words, is_plain
@@ -629,7 +629,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: if source and target embeddings are shared, or source words are copied.
         """
-        for name in ("share_encoder_decoder_embeddings", "pointer_generator"):
+        for name in ONE_VOCABULARY_OPTIONS:
             if getattr(self.config, name):
                 raise ValueError(
                     f"With `{name}=True` source and target have one vocabulary, and their embeddings cannot be resized "
