@@ -97,8 +97,9 @@ class RnnAttnConfig(PreTrainedConfig):
             Whether target embedding and output layer are one matrix.
         share_encoder_decoder_embeddings (`bool`, *optional*, defaults to `False`):
             Whether source and target embedding are one matrix. With both, all three are one.
-        initializer_range (`float`, *optional*, defaults to 0.1):
-            Weights start uniform in [-`initializer_range`, `initializer_range`]; forget gates start with bias 1.
+        initializer_range (`float`, *optional*, defaults to 0.2):
+            Weights start uniform in [-`initializer_range`, `initializer_range`]; forget gates start with bias 1. The
+            paper has 0.1, with which a model learns to attend later, and a small one perhaps not at all.
         use_cache (`bool`, *optional*, defaults to `True`):
             Whether the decoder returns its state for the next step.
         pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`, *optional*, defaults to 0, 1, 2, 1):
@@ -165,7 +166,7 @@ class RnnAttnConfig(PreTrainedConfig):
     word_dropout: float | int = 0.0
     tie_word_embeddings: bool = False
     share_encoder_decoder_embeddings: bool = False
-    initializer_range: float = 0.1
+    initializer_range: float = 0.2
     use_cache: bool = True
     is_encoder_decoder: bool = True
     pad_token_id: int | None = 0
