@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
-from .model.cache_rnn_attn import RnnAttnCache
+from .model.cache_rnn_attn import LIBRARY_CACHE_NAME, RnnAttnCache, accept_cache_names, cache_field, rename_cache
 from .model.modeling_rnn_attn import (
     OutputWords,
     RnnAttnEncoderOutput,
@@ -112,6 +112,7 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         raise NotImplementedError("An ensemble has no checkpoint of its own; save its members, each in a folder.")
 
     @can_return_tuple
+    @accept_cache_names
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -119,7 +120,7 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: ModelOutput | None = None,
-        past_key_values: EnsembleCache | None = None,
+        cache: EnsembleCache | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_words: Sequence[OutputWords] | None = None,
@@ -131,8 +132,8 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         """
         if encoder_outputs is None:
             encoder_outputs = self.encoder(input_ids, attention_mask)
-        if use_cache and past_key_values is None:
-            past_key_values = self._new_cache()
+        if use_cache and cache is None:
+            cache = self._new_cache()
         outputs = [
             member(
                 attention_mask=attention_mask,
@@ -141,8 +142,8 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
                 encoder_outputs=RnnAttnEncoderOutput(
                     **{name: encoder_outputs.get(_field_name(name, index)) for name in ENCODER_FIELDS}
                 ),
-                past_key_values=None if past_key_values is None else past_key_values.caches[index],
-                use_cache=past_key_values is not None,
+                cache=None if cache is None else cache.caches[index],
+                use_cache=cache is not None,
                 output_attentions=output_attentions,
                 output_words=None if output_words is None else output_words[index],
                 return_dict=True,
@@ -152,7 +153,7 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         log_probabilities = torch.stack([output.logits.log_softmax(-1) for output in outputs])
         return Seq2SeqLMOutput(
             logits=log_probabilities.logsumexp(0) - math.log(len(outputs)),
-            past_key_values=past_key_values,
+            **cache_field(cache),
             decoder_attentions=outputs[0].decoder_attentions,
             cross_attentions=_mean_attention(outputs) if output_attentions else None,
         )
@@ -168,8 +169,9 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         return EnsembleCache([RnnAttnCache(member.config.decoder_layers) for member in self.members])
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args):
-        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
-            model_kwargs["past_key_values"] = self._new_cache()
+        rename_cache(model_kwargs)
+        if generation_config.use_cache and model_kwargs.get(LIBRARY_CACHE_NAME) is None:
+            model_kwargs[LIBRARY_CACHE_NAME] = self._new_cache()
         super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)
 
 

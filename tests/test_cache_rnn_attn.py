@@ -4,13 +4,16 @@
 
 import pytest
 import torch
-from transformers.cache_utils import Cache
+from transformers.modeling_outputs import Seq2SeqLMOutput
 
-from hf_rnn_attn.model.cache_rnn_attn import DecoderState, RnnAttnCache
-
-
-records_past = pytest.mark.skipif(
-    not hasattr(Cache, "activate_past_recording"), reason="this version of transformers cannot roll a cache back"
+from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
+from hf_rnn_attn.model.cache_rnn_attn import (
+    CACHE_NAMES,
+    LIBRARY_CACHE_NAME,
+    DecoderState,
+    RnnAttnCache,
+    cache_field,
+    cache_of,
 )
 
 
@@ -62,7 +65,6 @@ def shifted(state, by):
     return DecoderState(layers, state.attentional + by, state.positions + by, state.keys)
 
 
-@records_past
 @pytest.mark.parametrize(("removed", "kept"), [(0, 3), (1, 2), (2, 1)])
 def test_the_last_tokens_can_be_removed(removed, kept):
     cache, state = RnnAttnCache(2), make_state()
@@ -80,7 +82,6 @@ def test_the_last_tokens_can_be_removed(removed, kept):
         cache.crop(-1)
 
 
-@records_past
 def test_all_tokens_can_be_removed():
     cache = RnnAttnCache(2)
     cache.activate_past_recording()
@@ -89,7 +90,6 @@ def test_all_tokens_can_be_removed():
     assert cache.read() is None and cache.get_seq_length() == 0
 
 
-@records_past
 def test_a_record_takes_single_tokens_and_removes_from_the_end():
     cache = RnnAttnCache(2)
     cache.activate_past_recording()
@@ -105,3 +105,29 @@ def test_reset_forgets():
     cache.write(make_state(), new_tokens=5)
     cache.reset()
     assert cache.read() is None and cache.get_seq_length() == 0
+
+
+def test_the_library_has_one_of_the_two_names():
+    cache = RnnAttnCache(1)
+    outputs = Seq2SeqLMOutput(**cache_field(cache))
+    assert outputs.keys() == {LIBRARY_CACHE_NAME}
+    assert cache_of(outputs) is cache
+    # the former name stays readable as long as the library has it
+    assert outputs.past_key_values is cache
+
+
+@pytest.mark.parametrize("name", CACHE_NAMES)
+def test_the_models_take_a_cache_under_both_names(name):
+    model = RnnAttnForConditionalGeneration(RnnAttnConfig(vocab_size=9, decoder_hidden_size=8)).eval()
+    inputs = {"input_ids": torch.tensor([[4, 5, 2]]), "decoder_input_ids": torch.tensor([[1]])}
+    for part in (model, model.model):
+        cache = RnnAttnCache(1)
+        assert cache_of(part(**inputs, **{name: cache})) is cache
+        assert cache.get_seq_length() == 1
+
+
+def test_two_caches_are_one_too_many():
+    model = RnnAttnForConditionalGeneration(RnnAttnConfig(vocab_size=9, decoder_hidden_size=8))
+    ids = torch.tensor([[4, 5, 2]])
+    with pytest.raises(ValueError, match="got both `cache` and `past_key_values`"):
+        model(input_ids=ids, decoder_input_ids=ids, cache=RnnAttnCache(1), past_key_values=RnnAttnCache(1))

@@ -8,10 +8,10 @@ import pytest
 import torch
 from test_modeling_rnn_attn import SOURCES, make_model, mask_of, pad
 from transformers import LogitsProcessor, StoppingCriteria
-from transformers.cache_utils import Cache
 from transformers.generation.streamers import BaseStreamer
 
 from hf_rnn_attn import train_tokenizer
+from hf_rnn_attn.model.cache_rnn_attn import CACHE_NAMES, cache_of
 
 
 def translate(model, sources=SOURCES, left=False, **options):
@@ -144,15 +144,17 @@ def test_scores_and_attentions_are_those_of_the_forward_pass():
     torch.testing.assert_close(hidden, outputs.decoder_hidden_states[-1])
 
 
-def test_continuing_from_a_returned_cache():
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", CACHE_NAMES)
+def test_continuing_from_a_returned_cache(name):
     model = make_model(eos_token_id=11)
     whole = translate(model, min_new_tokens=8, max_new_tokens=8)
     begun = translate(model, min_new_tokens=3, max_new_tokens=3, return_dict_in_generate=True)
-    assert begun.past_key_values.get_seq_length() == 3
+    assert cache_of(begun).get_seq_length() == 3
     continued = translate(
         model,
         decoder_input_ids=begun.sequences,
-        past_key_values=begun.past_key_values,
+        **{name: cache_of(begun)},
         min_new_tokens=5,
         max_new_tokens=5,
     )
@@ -186,12 +188,6 @@ def test_length_limit_of_a_fresh_checkpoint():
     assert translate(model, [SOURCES[1]]).shape[1] <= 256
 
 
-rolls_back = pytest.mark.skipif(
-    not hasattr(Cache, "activate_past_recording"), reason="this version of transformers cannot roll a cache back"
-)
-
-
-@rolls_back
 @pytest.mark.parametrize("assistant", ["itself", "another", "prompt lookup"])
 @pytest.mark.parametrize(
     ("cell", "score", "input_feeding", "copies"),
@@ -223,7 +219,6 @@ def test_assisted_decoding_equals_greedy(cell, score, input_feeding, copies, ass
         assert len(assisted.cross_attentions) == len(assisted.decoder_hidden_states) == len(greedy.logits)
 
 
-@rolls_back
 def test_assisted_decoding_takes_fewer_steps():
     model = make_model()
     calls = []
@@ -233,12 +228,6 @@ def test_assisted_decoding_takes_fewer_steps():
     calls.clear()
     translate(model, [SOURCES[0]], min_new_tokens=20, max_new_tokens=20, prompt_lookup_num_tokens=5)
     assert len(calls) < 20 and max(calls) > 1
-
-
-@pytest.mark.skipif(hasattr(Cache, "activate_past_recording"), reason="this version of transformers rolls a cache back")
-def test_assisted_decoding_is_refused_and_not_wrong():
-    with pytest.raises(ValueError, match="stateful"):
-        translate(make_model(), [SOURCES[0]], prompt_lookup_num_tokens=2)
 
 
 MODES = {
@@ -269,9 +258,21 @@ def test_everything_that_was_asked_for_is_returned(mode, use_cache):
     assert shapes == [[(rows, length, width) for width in (6, 8, 8)] for length in lengths]
     assert [tuple(layer.shape) for layer in found.encoder_hidden_states] == [(2, 7, width) for width in (5, 8, 8)]
     assert found.encoder_attentions is None
-    assert (found.past_key_values is not None) == use_cache
+    assert (cache_of(found) is not None) == use_cache
     if "num_beams" in MODES[mode]:
         assert found.sequences_scores.shape == (returned,) and found.beam_indices.shape == (returned, 5)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("mode", MODES)
+def test_with_its_cache_the_librarys_loop_decodes_one_token_a_step(mode, use_cache):
+    model = make_model()
+    lengths, hook = [], lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1])
+    model.model.decoder.register_forward_pre_hook(hook, with_kwargs=True)
+    # a processor, so that the library's own loop runs
+    options = {"min_new_tokens": 6, "max_new_tokens": 6, "repetition_penalty": 1.1, "use_cache": use_cache}
+    translate(model, **MODES[mode], **options)
+    assert lengths == ([1] * 6 if use_cache else [1, 2, 3, 4, 5, 6])
 
 
 @torch.no_grad()

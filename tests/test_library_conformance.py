@@ -9,6 +9,7 @@ import torch
 from library import import_library_tests
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, RnnAttnModel
+from hf_rnn_attn.model.cache_rnn_attn import CACHE_NAMES, RnnAttnCache, cache_of
 
 
 common = import_library_tests("test_modeling_common")
@@ -137,6 +138,15 @@ class RnnAttnModelTest(common.ModelTesterMixin, common.GenerationTesterMixin, un
             both = model(**inputs, output_attentions=True, output_hidden_states=True)
             self.assertEqual(len(both), len(outputs) + 2)
             model.config.output_attentions = False
+
+    def test_bc_cache_name_forward(self):
+        """The library's test skips a cache that is not its own; ours is taken and returned under both names."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        for model_class in self.all_model_classes:
+            model = model_class(config).eval()
+            outputs = [model(**inputs, **{name: RnnAttnCache(2)}) for name in CACHE_NAMES]
+            self.assertEqual([cache_of(output).get_seq_length() for output in outputs], [7, 7])
+            torch.testing.assert_close(*(output[0] for output in outputs))
 
     def test_retain_grad_hidden_states_attentions(self):
         """The library's test without its attentions: those of all steps are put together for the caller alone."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, RnnAttnModel
+from hf_rnn_attn.model.cache_rnn_attn import cache_of
 from hf_rnn_attn.model.modeling_rnn_attn import RnnAttnEncoderOutput, reading_order, shift_tokens_right
 
 
@@ -234,7 +235,7 @@ def test_decoder_padding_leaves_the_state_as_it_was(cell, input_feeding):
         decoder_attention_mask=torch.tensor([[0, 1, 0, 1, 1, 0]]),
     )
     torch.testing.assert_close(padded.logits[:, [1, 3, 4]], plain.logits)
-    for old, new in zip(plain.past_key_values.layers, padded.past_key_values.layers, strict=True):
+    for old, new in zip(cache_of(plain).layers, cache_of(padded).layers, strict=True):
         for left, right in zip(old.states[:2], new.states[:2], strict=True):
             torch.testing.assert_close(left, right)
 
@@ -438,7 +439,9 @@ def test_gradient_checkpointing_changes_no_gradient(score, input_feeding, use_re
     model.train()
     plain = model(**inputs).loss
     expected = gradients(model, plain)
-    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    # the name from 5.23 on, and the one before
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": use_reentrant})
     # T = 5 in two pieces of three and two steps, and as many again when the gradient is wanted
     calls = []
     model.model.decoder.recurrence.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape[1]))

@@ -21,12 +21,12 @@ PACKAGE = ROOT / "hf_rnn_attn"
 ORDER = [
     "model.pipeline_rnn_attn",
     "model.tokenization_rnn_attn",
+    "model.cache_rnn_attn",
     "model.configuration_rnn_attn",
     "model.step_weight_rnn_attn",
     "model.cells_rnn_attn",
     "model.attention_rnn_attn",
     "model.pointer_rnn_attn",
-    "model.cache_rnn_attn",
     "model.beam_search_rnn_attn",
     "model.loss_rnn_attn",
     "model.recurrence_rnn_attn",

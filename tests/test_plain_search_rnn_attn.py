@@ -58,8 +58,6 @@ def by_the_library(model, monkeypatch, **arguments):
     with monkeypatch.context() as patch:
         for name in ("_sample", "_beam_search"):
             patch.setattr(type(model), name, getattr(GenerationMixin, name))
-        # transformers before 5.10 asks the configuration for the number of target words, and there this is its name
-        patch.setattr(model.config, "vocab_size", model.config.decoder_vocab_size)
         return model.generate(**arguments)
 
 
@@ -167,9 +165,9 @@ def test_a_cache_that_is_passed_is_gone_on_from(options, searches):
     model = make_model()
     whole = model.generate(**INPUTS, max_new_tokens=8, eos_token_id=None)
     cache = RnnAttnCache(model.config.decoder_layers)
-    start = model.generate(**INPUTS, max_new_tokens=3, eos_token_id=None, past_key_values=cache)
+    start = model.generate(**INPUTS, max_new_tokens=3, eos_token_id=None, cache=cache)
     assert cache.get_seq_length() == 3
-    rest = model.generate(**INPUTS, decoder_input_ids=start, max_new_tokens=5, eos_token_id=None, past_key_values=cache)
+    rest = model.generate(**INPUTS, decoder_input_ids=start, max_new_tokens=5, eos_token_id=None, cache=cache)
     assert rest.tolist() == whole.tolist() and len(searches) == 1
 
 

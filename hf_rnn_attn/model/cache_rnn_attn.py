@@ -2,14 +2,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recurrent state that `generate()` threads from step to step, reorders for its beams, repeats and rolls back.
 
-Knows how the state is kept; knows nothing of how a step computes it. All tensors are batch-first.
+Knows how the state is kept, and the two names that the library has for it; knows nothing of how a step computes it.
+All tensors are batch-first.
 """
 
+import dataclasses
+import functools
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
+
+
+# The argument and output field that holds the decoder's state: `cache` from transformers 5.24 on, the other before
+CACHE_NAMES = ("cache", "past_key_values")
+LIBRARY_CACHE_NAME = next(name for name in CACHE_NAMES if name in {f.name for f in dataclasses.fields(Seq2SeqLMOutput)})
+
+
+def accept_cache_names(function: Callable) -> Callable:
+    """Decorates a function with a parameter `cache` so that callers may also name it `past_key_values`."""
+
+    @functools.wraps(function)
+    def renamed(*args, past_key_values=None, **kwargs):
+        if past_key_values is not None:
+            if kwargs.get("cache") is not None:
+                raise ValueError(
+                    "Expected one decoder state, got both `cache` and `past_key_values`. Pass `cache` only."
+                )
+            kwargs["cache"] = past_key_values
+        return function(*args, **kwargs)
+
+    signature = inspect.signature(function)
+    *parameters, variadic = signature.parameters.values()
+    old_name = inspect.Parameter("past_key_values", inspect.Parameter.KEYWORD_ONLY, default=None)
+    # before 5.24 `generate` refuses arguments that it does not find here
+    renamed.__signature__ = signature.replace(parameters=[*parameters, old_name, variadic])
+    return renamed
+
+
+def cache_field(cache: Cache | None) -> dict[str, Cache | None]:
+    """Returns the keyword argument that puts `cache` into an output class or a call of the library."""
+    return {LIBRARY_CACHE_NAME: cache}
+
+
+def rename_cache(arguments: dict) -> None:
+    """Puts the cache among the arguments of `generate` under the name that the library's loops read."""
+    for name in CACHE_NAMES:
+        if name != LIBRARY_CACHE_NAME and arguments.get(name) is not None:
+            arguments[LIBRARY_CACHE_NAME] = arguments.pop(name)
+
+
+def cache_of(outputs: ModelOutput) -> Cache | None:
+    """Returns the cache that an output of a model holds."""
+    return outputs.get(LIBRARY_CACHE_NAME)
 
 
 class DecoderState(NamedTuple):
@@ -101,8 +149,6 @@ class RnnStateLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return -1
 
-    get_max_cache_shape = get_max_length  # the name up to transformers 5.20, abstract there
-
     def reset(self) -> None:
         self.states = ()
         self.past = []
@@ -123,7 +169,7 @@ class RnnStateLayer(CacheLayerMixin):
 
 
 class RnnAttnCache(Cache):
-    """The `past_key_values` of a recurrent decoder: one [`RnnStateLayer`] for each decoder layer.
+    """The `cache` of a recurrent decoder: one [`RnnStateLayer`] for each decoder layer.
 
     The last layer also keeps what sits on top of the stack: the attentional state (input feeding makes it part of the
     recurrence, so that beams must reorder it with the rest), the positions and the projected memory.

@@ -10,6 +10,7 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .cache_rnn_attn import CACHE_NAMES
 from .pipeline_rnn_attn import register_translation_pipeline
 
 
@@ -122,7 +123,7 @@ class RnnAttnConfig(PreTrainedConfig):
 
     model_type = "rnn_attn"
     keys_to_ignore_at_inference = [
-        "past_key_values",
+        *CACHE_NAMES,
         "decoder_hidden_states",
         "decoder_attentions",
         "cross_attentions",

@@ -19,7 +19,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.cache_utils import Cache
 from transformers.generation import GenerationMode
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
@@ -30,14 +29,19 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils import can_return_tuple, logging
 
-# Three names are unused here: from a local folder, transformers before 5.10 copies only what a file imports itself
-from .attention_rnn_attn import LuongAttention  # noqa: F401
 from .beam_search_rnn_attn import PENALTIES, PenalisedBeamSearch, length_penalty
-from .cache_rnn_attn import RnnAttnCache
+from .cache_rnn_attn import (
+    CACHE_NAMES,
+    LIBRARY_CACHE_NAME,
+    RnnAttnCache,
+    accept_cache_names,
+    cache_field,
+    cache_of,
+    rename_cache,
+)
 from .cells_rnn_attn import CELLS, Cell, StepLayer, run_packed, scan_direction
 from .configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
 from .loss_rnn_attn import logits_loss, output_layer_loss
-from .pipeline_rnn_attn import TranslationPipeline  # noqa: F401
 from .plain_search_rnn_attn import BeamSearch, greedy_search, has_enough_words, is_plain
 from .pointer_rnn_attn import Copying, PointerGenerator
 from .recurrence_rnn_attn import (
@@ -48,7 +52,6 @@ from .recurrence_rnn_attn import (
     SourceMemory,
     can_pack,
 )
-from .step_weight_rnn_attn import StepWeight  # noqa: F401
 
 
 logger = logging.get_logger(__name__)
@@ -197,10 +200,8 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    # up to transformers 5.10 a cache is cropped to a length and has no record of what was there: no assisted decoding
-    _is_stateful = not hasattr(Cache, "activate_past_recording")
     _no_split_modules = ["RnnAttnEncoder", "RnnAttnDecoder"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = list(CACHE_NAMES)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -353,6 +354,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.embed_tokens = value
 
     @can_return_tuple
+    @accept_cache_names
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -360,7 +362,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         encoder_final_state: torch.Tensor | None = None,
-        past_key_values: RnnAttnCache | None = None,
+        cache: RnnAttnCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
@@ -380,7 +382,8 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 1 for words, 0 for padding.
             encoder_final_state (`torch.FloatTensor` of shape `(batch_size, encoder_layers, parts, memory_size)`):
                 The thought vector; not read with a cache that has seen tokens, nor with `bridge="zero"`.
-            past_key_values ([`RnnAttnCache`], *optional*): the state to go on from; it is updated.
+            cache ([`RnnAttnCache`], *optional*): the state to go on from; it is updated. `past_key_values` is another
+                name for it.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, target_length, decoder_embedding_size)`,
                 *optional*): embeddings instead of `input_ids`.
             use_cache (`bool`, *optional*): whether to return a cache.
@@ -394,13 +397,13 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         embeddings = embed_tokens(self.embed_tokens, input_ids, inputs_embeds, "decoder_")
         keep_mask = None if attention_mask is None else attention_mask[:, -embeddings.shape[1] :].bool()
         use_cache = self.config.use_cache if use_cache is None else use_cache
-        if use_cache and past_key_values is None:
-            past_key_values = RnnAttnCache(self.config.decoder_layers)
+        if use_cache and cache is None:
+            cache = RnnAttnCache(self.config.decoder_layers)
         memory = SourceMemory(encoder_hidden_states, _keep_mask(encoder_attention_mask, encoder_hidden_states))
-        state = None if past_key_values is None else past_key_values.read()
+        state = None if cache is None else cache.read()
         if state is None:
             state = self.recurrence.start(self.bridge(encoder_final_state, memory.states), memory)
-        output = self._run(self.input_dropout(embeddings), state, memory, keep_mask, past_key_values)
+        output = self._run(self.input_dropout(embeddings), state, memory, keep_mask, cache)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         output_hidden_states = (
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -408,7 +411,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         cross_attentions = () if output.weights is None else (output.weights.unsqueeze(1),)
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=self.dropout(output.attentional),
-            past_key_values=past_key_values,
+            **cache_field(cache),
             hidden_states=(embeddings, *output.hidden) if output_hidden_states else None,
             attentions=() if output_attentions else None,
             cross_attentions=cross_attentions if output_attentions else None,
@@ -482,6 +485,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         self.config.decoder_vocab_size = self.decoder.embed_tokens.num_embeddings
 
     @can_return_tuple
+    @accept_cache_names
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -489,7 +493,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: RnnAttnEncoderOutput | tuple[torch.Tensor, ...] | None = None,
-        past_key_values: RnnAttnCache | None = None,
+        cache: RnnAttnCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
@@ -504,13 +508,14 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
                 1 for words, 0 for padding, on either side or both.
             decoder_input_ids (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
                 The words before each prediction, the first being `config.decoder_start_token_id`. With
-                `past_key_values`, only those that the cache has not seen.
+                `cache`, only those that it has not seen.
             decoder_attention_mask (`torch.Tensor` of shape `(batch_size, target_length)`, *optional*):
                 0 where a decoder input is padding. Padding after the last word needs no mask.
             encoder_outputs ([`RnnAttnEncoderOutput`] or `tuple`, *optional*):
                 What the encoder returned, to be used instead of running it again. A tuple holds `last_hidden_state`
                 and `final_state`.
-            past_key_values ([`RnnAttnCache`], *optional*): the decoder's state so far.
+            cache ([`RnnAttnCache`], *optional*):
+                The decoder's state so far; it is updated. `past_key_values` is another name for it.
             inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor` of shape `(batch_size, length, embedding_size)`,
                 *optional*): embeddings instead of ids.
             use_cache (`bool`, *optional*): whether to return the state.
@@ -544,7 +549,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             encoder_attention_mask=attention_mask,
             encoder_final_state=encoder_outputs.get("final_state"),
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
             output_attentions=output_attentions,
@@ -553,7 +558,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         )
         return Seq2SeqModelOutput(
             last_hidden_state=decoder_outputs.last_hidden_state,
-            past_key_values=decoder_outputs.past_key_values,
+            **cache_field(cache_of(decoder_outputs)),
             decoder_hidden_states=decoder_outputs.hidden_states,
             decoder_attentions=decoder_outputs.attentions,
             cross_attentions=decoder_outputs.cross_attentions,
@@ -652,6 +657,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         self.lm_head.requires_grad_(requires_grad)
 
     @can_return_tuple
+    @accept_cache_names
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -659,7 +665,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         decoder_input_ids: torch.LongTensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: RnnAttnEncoderOutput | tuple[torch.Tensor, ...] | None = None,
-        past_key_values: RnnAttnCache | None = None,
+        cache: RnnAttnCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
@@ -735,7 +741,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
+            cache=cache,
             decoder_inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
             output_attentions=output_attentions or self.pointer is not None,
@@ -763,7 +769,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
         return Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **cache_field(cache_of(outputs)),
             decoder_hidden_states=outputs.decoder_hidden_states,
             decoder_attentions=outputs.decoder_attentions if output_attentions else None,
             cross_attentions=outputs.cross_attentions if output_attentions else None,
@@ -821,22 +827,24 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
     def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
         return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
 
+    @accept_cache_names
     def prepare_inputs_for_generation(
-        self, input_ids, past_key_values=None, inputs_embeds=None, labels=None, next_sequence_length=None, **kwargs
+        self, input_ids, cache=None, inputs_embeds=None, labels=None, next_sequence_length=None, **kwargs
     ):
         # What this model needs of the library's method, which looks up a signature each step. `inputs_embeds` are the
         # encoder's and `labels` a trainer's; a recurrent state must not read a word twice, as a key-value cache may
-        seen = 0 if past_key_values is None else past_key_values.get_seq_length()
-        return {"decoder_input_ids": input_ids[:, seen:], "past_key_values": past_key_values, **kwargs}
+        seen = 0 if cache is None else cache.get_seq_length()
+        return {"decoder_input_ids": input_ids[:, seen:], "cache": cache, **kwargs}
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args):
+        rename_cache(model_kwargs)
         super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, *args)
         is_assisted = generation_config.is_assistant or generation_mode == GenerationMode.ASSISTED_GENERATION
-        if is_assisted and generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+        if is_assisted and generation_config.use_cache and model_kwargs.get(LIBRARY_CACHE_NAME) is None:
             # not left to the first step: assisted decoding wants a cache beforehand, and an assistant's rolls back
-            model_kwargs["past_key_values"] = RnnAttnCache(self.config.decoder_layers)
+            model_kwargs[LIBRARY_CACHE_NAME] = RnnAttnCache(self.config.decoder_layers)
             if generation_config.is_assistant:
-                model_kwargs["past_key_values"].activate_past_recording()
+                model_kwargs[LIBRARY_CACHE_NAME].activate_past_recording()
         if generation_config.is_assistant and model_kwargs.get("output_words") is not None:
             # those of the model that it assists
             model_kwargs["output_words"] = self.select_output_words(model_kwargs["output_words"].words)
@@ -915,7 +923,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, GenerationMixin):
                 attention_mask=attention_mask,
                 decoder_input_ids=mixed[:, step : step + 1],
                 encoder_outputs=encoder_outputs,
-                past_key_values=cache,
+                cache=cache,
                 output_attentions=self.pointer is not None,
                 return_dict=True,
             )
