@@ -1,13 +1,12 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Several models that translate together: at each step, the mean of the probabilities that they give to a word.
+"""Several models that translate together: at each step, the mean of the probabilities that they give to a token.
 
 This file knows how models, their encoders' outputs and their caches stand side by side for `generate()`. It does not
 know how any of them computes.
 """
 
 import copy
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,16 +17,15 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
-from .model.cache_rnn_attn import LIBRARY_CACHE_NAME, RnnAttnCache, accept_cache_names, cache_field, rename_cache
-from .model.modeling_rnn_attn import (
-    OutputWords,
-    RnnAttnEncoderOutput,
-    RnnAttnForConditionalGeneration,
-    RnnAttnPreTrainedModel,
-)
+from .model.cache_rnn_attn import RnnAttnCache, accept_cache_names, cache_field
+from .model.decoder_rnn_attn import Decoding
+from .model.encoder_rnn_attn import RnnAttnEncoderOutput
+from .model.generation_rnn_attn import RnnAttnGenerationMixin
+from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from .model.pretrained_rnn_attn import RnnAttnPreTrainedModel
 
 
-# what members must agree on, for a word to mean the same to all of them
+# what members must agree on, for a token to mean the same to all of them
 SHARED = ("vocab_size", "decoder_vocab_size", "pad_token_id", "eos_token_id", "decoder_start_token_id")
 ENCODER_FIELDS = ("last_hidden_state", "final_state", "source_ids")
 
@@ -77,10 +75,10 @@ def _field_name(name: str, index: int) -> str:
     return f"{name}_{index}" if index else name
 
 
-class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
-    """Models with one vocabulary as one model for `generate()` and the translation pipeline.
+class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
+    """Several models with one vocabulary as one model for `generate()` and the translation pipeline.
 
-    The probability of a word is the mean of the members' probabilities; attention is the mean over the members that
+    The probability of a token is the mean of the members' probabilities; attention is the mean over the members that
     have attention. Sizes, cells and scores of the members may differ. Generation defaults are those of the first. It is
     made of loaded models and has no checkpoint of its own.
 
@@ -101,14 +99,14 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
 
     def __init__(self, members: Sequence[RnnAttnForConditionalGeneration]):
         _check_members(members)
-        # not that of the parent: the networks are there already
-        RnnAttnPreTrainedModel.__init__(self, copy.deepcopy(members[0].config))
+        super().__init__(copy.deepcopy(members[0].config))
         self.generation_config = copy.deepcopy(members[0].generation_config)
         self.members = nn.ModuleList(members)
         self.encoder = EnsembleEncoder([member.get_encoder() for member in members])
         self.eval()
 
     def save_pretrained(self, *args, **kwargs):
+        """Refuses: an ensemble has no checkpoint of its own."""
         raise NotImplementedError("An ensemble has no checkpoint of its own; save its members, each in a folder.")
 
     @can_return_tuple
@@ -123,7 +121,6 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         cache: EnsembleCache | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        output_words: Sequence[OutputWords] | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
         r"""
@@ -133,51 +130,72 @@ class RnnAttnEnsemble(RnnAttnForConditionalGeneration):
         if encoder_outputs is None:
             encoder_outputs = self.encoder(input_ids, attention_mask)
         if use_cache and cache is None:
-            cache = self._new_cache()
+            cache = self.new_cache()
         outputs = [
             member(
                 attention_mask=attention_mask,
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
-                encoder_outputs=RnnAttnEncoderOutput(
-                    **{name: encoder_outputs.get(_field_name(name, index)) for name in ENCODER_FIELDS}
-                ),
+                encoder_outputs=_outputs_of_member(encoder_outputs, index),
                 cache=None if cache is None else cache.caches[index],
                 use_cache=cache is not None,
                 output_attentions=output_attentions,
-                output_words=None if output_words is None else output_words[index],
                 return_dict=True,
             )
             for index, member in enumerate(self.members)
         ]
-        log_probabilities = torch.stack([output.logits.log_softmax(-1) for output in outputs])
+        weights = [output.cross_attentions[-1] for output in outputs if output.cross_attentions]
         return Seq2SeqLMOutput(
-            logits=log_probabilities.logsumexp(0) - math.log(len(outputs)),
+            logits=_log_mean_probability([output.logits for output in outputs]),
             **cache_field(cache),
             decoder_attentions=outputs[0].decoder_attentions,
-            cross_attentions=_mean_attention(outputs) if output_attentions else None,
+            cross_attentions=None if not output_attentions else (_mean(weights),) if weights else (),
         )
 
-    def select_output_words(self, words: torch.LongTensor) -> list[OutputWords]:
-        """Of each member what its own method of this name returns."""
-        return [member.select_output_words(words) for member in self.members]
+    def start(self, encoder_outputs: ModelOutput, attention_mask: torch.Tensor | None = None) -> list[Decoding]:
+        """Begins to decode a batch; see [`RnnAttnForConditionalGeneration.start`]. Returns the batch of each member."""
+        members = enumerate(self.members)
+        return [member.start(_outputs_of_member(encoder_outputs, index), attention_mask) for index, member in members]
 
-    # a step of several models is not one that the parent's own searches know
-    _hands_out_parts = False
+    def step(
+        self, tokens: torch.LongTensor, decodings: list[Decoding]
+    ) -> tuple[torch.Tensor, torch.Tensor | None, list[Decoding]]:
+        """Reads the next tokens; see [`RnnAttnForConditionalGeneration.step`]. The scores are logarithms of the mean
+        probabilities, the attention weights are the mean of the members'."""
+        steps = [member.step(tokens, decoding) for member, decoding in zip(self.members, decodings, strict=True)]
+        scores, weights, decodings = zip(*steps, strict=True)
+        weights = [part for part in weights if part is not None]
+        return _log_mean_probability(scores), _mean(weights) if weights else None, list(decodings)
 
-    def _new_cache(self) -> EnsembleCache:
-        return EnsembleCache([RnnAttnCache(member.config.decoder_layers) for member in self.members])
+    def select(self, decodings: list[Decoding], rows: torch.LongTensor) -> list[Decoding]:
+        """Keeps the hypotheses `rows`; see [`RnnAttnForConditionalGeneration.select`]."""
+        return [member.select(decoding, rows) for member, decoding in zip(self.members, decodings, strict=True)]
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args):
-        rename_cache(model_kwargs)
-        if generation_config.use_cache and model_kwargs.get(LIBRARY_CACHE_NAME) is None:
-            model_kwargs[LIBRARY_CACHE_NAME] = self._new_cache()
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)
+    @property
+    def can_step(self) -> bool:
+        """Whether all members can be run step by step."""
+        return all(member.can_step for member in self.members)
+
+    def new_cache(self) -> EnsembleCache:
+        """Returns an empty cache of each member."""
+        return EnsembleCache([member.new_cache() for member in self.members])
 
 
-def _mean_attention(outputs: list[Seq2SeqLMOutput]) -> tuple[torch.Tensor, ...]:
-    weights = [output.cross_attentions[-1] for output in outputs if output.cross_attentions]
-    return (torch.stack(weights).mean(0),) if weights else ()
+def _outputs_of_member(encoder_outputs: ModelOutput, index: int) -> RnnAttnEncoderOutput:
+    return RnnAttnEncoderOutput(**{name: encoder_outputs.get(_field_name(name, index)) for name in ENCODER_FIELDS})
+
+
+def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(tensors)).mean(0)
+
+
+def _log_mean_probability(scores: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Returns the logarithm of the mean of the members' probabilities, from their scores (..., V)."""
+    wide = torch.promote_types(scores[0].dtype, torch.float32)
+    total = scores[0].softmax(-1, dtype=wide)
+    for other in scores[1:]:
+        total += other.softmax(-1, dtype=wide)
+    return total.div_(len(scores)).clamp_(min=torch.finfo(total.dtype).tiny).log_()
 
 
 def _check_members(members: Sequence[RnnAttnForConditionalGeneration]):
@@ -208,7 +226,7 @@ def load_ensemble(names: Sequence[str | Path]) -> tuple[RnnAttnEnsemble, PreTrai
     for name, tokenizer in zip(names[1:], tokenizers[1:], strict=True):
         if _vocabularies(tokenizer) != _vocabularies(tokenizers[0]):
             raise ValueError(
-                f"ensemble: {name} has other words in its vocabulary than {names[0]}; models that translate together "
+                f"ensemble: {name} has another vocabulary than {names[0]}; models that translate together "
                 "must share their vocabularies. Train them with one tokenizer."
             )
     models = [AutoModelForSeq2SeqLM.from_pretrained(name) for name in names]
@@ -219,5 +237,5 @@ def load_ensemble(names: Sequence[str | Path]) -> tuple[RnnAttnEnsemble, PreTrai
 
 
 def _vocabularies(tokenizer: PreTrainedTokenizerBase) -> list[dict[str, int]]:
-    """Word to id, of the source and the target side."""
+    """Returns token to id, of the source and the target side."""
     return [tokenizer.get_vocab(), getattr(tokenizer, "target_tokenizer", tokenizer).get_vocab()]

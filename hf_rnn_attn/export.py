@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .model.cache_rnn_attn import DecoderState
+from .model.cache_rnn_attn import PARTS, DecoderState
+from .model.decoder_rnn_attn import Decoding
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from .model.recurrence_rnn_attn import SourceMemory
 
@@ -24,7 +25,7 @@ _SOURCE_LONG = ("input_ids", "attention_mask", "memory", "source_mask", "keys", 
 
 
 class EncoderGraph(nn.Module):
-    """Everything that is computed once a sentence: memory, bridge, and the decoder's state before its first word.
+    """Everything that is computed once a sentence: memory, bridge, and the decoder's state before its first token.
 
     Args:
         model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
@@ -32,31 +33,27 @@ class EncoderGraph(nn.Module):
 
     def __init__(self, model: RnnAttnForConditionalGeneration):
         super().__init__()
-        self.model = model.model
+        self.model = model
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Returns what [`StepGraph`] takes beside the word, by the name of its argument.
+        """Returns what [`StepGraph`] takes beside the token, by the name of its argument.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(B, S)`): source words.
-            attention_mask (`torch.LongTensor` of shape `(B, S)`): 1 for words, 0 for padding.
+            input_ids (`torch.LongTensor` of shape `(B, S)`): source tokens.
+            attention_mask (`torch.LongTensor` of shape `(B, S)`): 1 for tokens, 0 for padding.
         """
-        decoder = self.model.decoder
-        encoded = self.model.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        memory = SourceMemory(encoded.last_hidden_state, attention_mask.bool())
-        state = decoder.recurrence.start(decoder.bridge(encoded.final_state, memory.states), memory)
+        encoder_outputs = self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)
+        memory, state, *_ = self.model.start(encoder_outputs, attention_mask)
         tensors = _state_tensors(self.model.config, state)
-        if decoder.recurrence.attention is not None:
+        if self.model.config.attention_score != "none":
             tensors |= {"memory": memory.states, "source_mask": memory.keep_mask}
-        if state.keys is not None:
-            tensors["keys"] = state.keys
-        if encoded.source_ids is not None:
-            tensors["source_ids"] = encoded.source_ids
-        return tensors
+        optional = {"keys": memory.keys, "source_ids": memory.source_ids}
+        return tensors | {name: tensor for name, tensor in optional.items() if tensor is not None}
 
 
 class StepGraph(nn.Module):
-    """One word further: the last word and the state before it in, scores of the next word and the state after it out.
+    """One token further: the last token and the state before it in, scores of the next token and the state after it
+    out.
 
     Args:
         model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
@@ -64,38 +61,32 @@ class StepGraph(nn.Module):
 
     def __init__(self, model: RnnAttnForConditionalGeneration):
         super().__init__()
-        self.decoder = model.model.decoder
-        self.lm_head = model.lm_head
-        self.pointer = model.pointer
+        self.model = model
 
     def forward(self, decoder_input_ids: torch.Tensor, **tensors: torch.Tensor) -> dict[str, torch.Tensor]:
         """Returns `logits` (B, V), or with `config.pointer_generator` log probabilities, `attention` (B, S) where there
         is attention, and each state tensor as `next_` name.
 
         Args:
-            decoder_input_ids (`torch.LongTensor` of shape `(B, 1)`): the word before the one to predict.
+            decoder_input_ids (`torch.LongTensor` of shape `(B, 1)`): the token before the one to predict.
             tensors (`torch.Tensor`):
                 What [`EncoderGraph`] returned, or for the state, what the last step did: `hidden_0`, `cell_0` and so
                 on for each layer (B, H), `attentional` (B, A) with input feeding, `positions` (B,) with `"local-m"`.
         """
-        state = _state_of(self.decoder.config, tensors)
-        memory = SourceMemory(tensors.get("memory"), tensors.get("source_mask"))
-        output = self.decoder.recurrence(self.decoder.embed_tokens(decoder_input_ids), state, memory)
-        logits = self.lm_head(output.attentional)
-        if self.pointer is not None:
-            logits = self.pointer(output.attentional, output.weights, tensors["source_ids"]).mix(logits)
-        outputs = {"logits": logits[:, -1]}
-        if output.weights is not None:
-            outputs["attention"] = output.weights[:, -1]
-        new_state = _state_tensors(self.decoder.config, output.state)
-        return outputs | {f"next_{name}": tensor for name, tensor in new_state.items()}
+        config = self.model.config
+        memory = SourceMemory(*(tensors.get(name) for name in ("memory", "source_mask", "keys", "source_ids")))
+        scores, weights, after = self.model.step(decoder_input_ids, Decoding(memory, _state_of(config, tensors)))
+        outputs = {"logits": scores[:, -1]}
+        if weights is not None:
+            outputs["attention"] = weights[:, -1]
+        return outputs | {f"next_{name}": tensor for name, tensor in _state_tensors(config, after.state).items()}
 
 
 def _state_tensors(config, state: DecoderState) -> dict[str, torch.Tensor]:
-    """The tensors of a state that change from step to step and that the next step reads, by name."""
+    """Returns the tensors of a state that change from step to step and that the next step reads, by name."""
     tensors = {}
     for index, layer in enumerate(state.layers):
-        tensors |= {f"{name}_{index}": part for name, part in zip(("hidden", "cell"), layer, strict=False)}
+        tensors |= {f"{name}_{index}": part for name, part in zip(PARTS, layer, strict=False)}
     if config.input_feeding:
         tensors["attentional"] = state.attentional
     if config.attention_span == "local-m":
@@ -104,15 +95,15 @@ def _state_tensors(config, state: DecoderState) -> dict[str, torch.Tensor]:
 
 
 def _state_of(config, tensors: dict[str, torch.Tensor]) -> DecoderState:
-    """The reverse of [`_state_tensors`]; what a step does not read is zero or absent."""
+    """Returns the state of which these are the tensors; what a step does not read is zero."""
     layers = tuple(
-        tuple(tensors[name] for name in (f"hidden_{index}", f"cell_{index}") if name in tensors)
+        tuple(tensors[name] for name in (f"{part}_{index}" for part in PARTS) if name in tensors)
         for index in range(config.decoder_layers)
     )
     hidden = layers[0][0]
     attentional = tensors.get("attentional", hidden.new_zeros(hidden.shape[0], config.attentional_size))
     positions = tensors.get("positions", hidden.new_zeros(hidden.shape[0], dtype=torch.long))
-    return DecoderState(layers, attentional, positions, tensors.get("keys"))
+    return DecoderState(layers, attentional, positions)
 
 
 def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx", "torch"] = "onnx"):
@@ -189,23 +180,23 @@ class OnnxGreedyDecoder:
         self.settings = json.loads((folder / "generation_config.json").read_text("utf-8"))
 
     def __call__(self, input_ids: np.ndarray, attention_mask: np.ndarray, max_length: int | None = None) -> np.ndarray:
-        """Returns the target words (B, T), from the start token on, padded after the end of each sentence.
+        """Returns the target tokens (B, T), from the start token on, padded after the end of each sentence.
 
         Args:
-            input_ids (`np.ndarray` of shape `(B, S)`): source words, int64.
-            attention_mask (`np.ndarray` of shape `(B, S)`): 1 for words, 0 for padding, int64.
-            max_length (`int`, *optional*): most words to return. Defaults to what the checkpoint says.
+            input_ids (`np.ndarray` of shape `(B, S)`): source tokens, int64.
+            attention_mask (`np.ndarray` of shape `(B, S)`): 1 for tokens, 0 for padding, int64.
+            max_length (`int`, *optional*): most tokens to return. Defaults to what the checkpoint says.
         """
         tensors = self._run(self.encoder, {"input_ids": input_ids, "attention_mask": attention_mask})
-        words = np.full((len(input_ids), 1), self.settings["decoder_start_token_id"], dtype=np.int64)
+        tokens = np.full((len(input_ids), 1), self.settings["decoder_start_token_id"], dtype=np.int64)
         finished = np.zeros(len(input_ids), dtype=bool)
-        while words.shape[1] < (max_length or self.settings["max_length"]) and not finished.all():
-            outputs = self._run(self.step, {"decoder_input_ids": words[:, -1:], **tensors})
+        while tokens.shape[1] < (max_length or self.settings["max_length"]) and not finished.all():
+            outputs = self._run(self.step, {"decoder_input_ids": tokens[:, -1:], **tensors})
             best = np.where(finished, self.settings["pad_token_id"], outputs["logits"].argmax(-1))
             finished |= np.isin(best, self.settings["eos_token_id"])
-            words = np.concatenate([words, best[:, None]], axis=1)
+            tokens = np.concatenate([tokens, best[:, None]], axis=1)
             tensors |= {name.removeprefix("next_"): outputs[name] for name in outputs if name.startswith("next_")}
-        return words
+        return tokens
 
     def _run(self, session, tensors):
         feeds = {argument.name: tensors[argument.name] for argument in session.get_inputs()}

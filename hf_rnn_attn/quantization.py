@@ -49,11 +49,6 @@ class Int8Linear(nn.Module):
         # the reduced range keeps sums of two products in 16 bits on processors that have no wider ones
         return torch.ops.quantized.linear_dynamic(inputs, self.packed, reduce_range=True)
 
-    def select_rows(self, rows: torch.LongTensor) -> "Int8Linear":
-        """The layer that computes only some outputs `(K,)` of this one; each keeps its weights and its scale."""
-        weight = self.weight[rows] * self.scale[rows].unsqueeze(1)
-        return Int8Linear(weight, None if self.bias is None else self.bias[rows])
-
 
 class Int8Layer(nn.Module):
     """One recurrent layer of the encoder, LSTM or GRU, in one or both directions; called like the layer it replaces.
@@ -105,15 +100,22 @@ class Int8Cell(nn.Module):
 
     Args:
         layer (`nn.RNNBase`): a single layer.
-        word_size (`int`): width of the part of its input that is known beforehand; the rest is fed step by step.
+        embedding_size (`int`): width of the part of its input that is a token's embedding; the rest is fed back.
     """
 
-    def __init__(self, layer: nn.RNNBase, word_size: int):
+    def __init__(self, layer: nn.RNNBase, embedding_size: int):
         super().__init__()
-        words, fed = layer.weight_ih_l0.tensor_split([word_size], dim=1)
-        self.words = Int8Linear(words, layer.bias_ih_l0) if word_size else None
-        self.fed = Int8Linear(fed, None if word_size else layer.bias_ih_l0) if fed.shape[1] else None
+        embeddings, fed = layer.weight_ih_l0.tensor_split([embedding_size], dim=1)
+        self.embeddings = Int8Linear(embeddings, layer.bias_ih_l0) if embedding_size else None
+        self.fed = Int8Linear(fed, None if embedding_size else layer.bias_ih_l0) if fed.shape[1] else None
         self.state = Int8Linear(layer.weight_hh_l0, layer.bias_hh_l0)
+        self.register_load_state_dict_pre_hook(_read_former_name)
+
+
+def _read_former_name(cell: Int8Cell, state_dict: dict[str, torch.Tensor], prefix: str, *args):
+    """Renames the product of the embeddings, which checkpoints of version 0.1 call `words`."""
+    for name in [name for name in state_dict if name.startswith(f"{prefix}words.")]:
+        state_dict[name.replace("words.", "embeddings.")] = state_dict.pop(name)
 
 
 class Int8Recurrence(AttentionalRecurrence):
@@ -124,22 +126,23 @@ class Int8Recurrence(AttentionalRecurrence):
         trained ([`AttentionalRecurrence`]): the float32 recurrence of that configuration.
     """
 
+    has_fused_layers = False
+
     def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence):
         super().__init__(config)
         self.attention, self.combine = trained.attention, trained.combine
-        word_sizes = [config.decoder_embedding_size] + [0] * (config.decoder_layers - 1)
-        self.layers = nn.ModuleList(map(Int8Cell, trained.layers, word_sizes))
+        embedding_sizes = [config.decoder_embedding_size] + [0] * (config.decoder_layers - 1)
+        self.layers = nn.ModuleList(map(Int8Cell, trained.layers, embedding_sizes))
 
-    def forward(self, inputs, state, memory, keep_mask=None):
-        return self._run_steps(inputs, state, memory, keep_mask)
+    def _layer_products(self):
+        return self.layers[0].embeddings, [(layer.fed, layer.state) for layer in self.layers]
 
-    def _layer_products(self, word_size):
-        return self.layers[0].words, [(layer.fed, layer.state) for layer in self.layers]
-
-    def _input_product(self):
+    def _first_product(self):
         first = self.layers[0]
+        if not self.input_feeding:
+            return lambda embeddings, _: first.embeddings(embeddings)
         # each share has int8 activations of its own
-        return lambda words, attentional: first.words(words) + (first.fed(attentional) if self.input_feeding else 0)
+        return lambda embeddings, attentional: first.embeddings(embeddings) + first.fed(attentional)
 
 
 def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGeneration:

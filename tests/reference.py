@@ -6,8 +6,6 @@ Slow and simple on purpose. Reads the weights of a model and shares no code with
 loops gives reference gradients too.
 """
 
-import math
-
 import torch
 
 
@@ -88,39 +86,21 @@ def bridge(model, finals):
 
 
 def attend(config, attention, h_t, memory, t):
-    """Returns context (M,) and weights (S,): those of all heads side by side, and their mean."""
-    heads = [attend_with(config, attention, h_t, memory, t, head) for head in range(config.attention_heads)]
-    contexts, weights = zip(*heads, strict=True)
-    return torch.cat(contexts), sum(weights) / len(weights)
-
-
-def part_of(vector, head, config):
-    size = len(vector) // config.attention_heads
-    return vector[head * size : (head + 1) * size]
-
-
-def attend_with(config, attention, h_t, memory, t, head):
-    """Returns context and weights (S,) of one head for one decoder state: Luong et al. 2015, eq. 4 to 10."""
+    """Returns context (M,) and weights (S,) for one decoder state: Luong et al. 2015, eq. 4 to 10."""
     length = len(memory)
     scores = []
     for s, h_s in enumerate(memory):
         if config.attention_score == "dot":
-            score = part_of(h_t, head, config) @ part_of(h_s, head, config)
-            terms = len(h_t) // config.attention_heads
+            score = h_t @ h_s
         elif config.attention_score == "general":
-            key = attention.memory_projection.weight @ h_s
-            score = part_of(h_t, head, config) @ part_of(key, head, config)
-            terms = len(h_s) // config.attention_heads
+            score = h_t @ (attention.memory_projection.weight @ h_s)
         elif config.attention_score == "concat":
             w_a = torch.cat([attention.query_projection.weight, attention.memory_projection.weight], dim=1)
             b_a = attention.memory_projection.bias if config.attention_bias else 0
             score = attention.score_vector.weight[0] @ torch.tanh(w_a @ torch.cat([h_t, h_s]) + b_a)
-            terms = attention.score_vector.weight.shape[1]
-        elif s < config.location_size:
-            score, terms = attention.location_projection.weight[s] @ h_t, len(h_t)
         else:
-            score, terms = None, 1
-        scores.append(score if score is None else score / math.sqrt(terms) if config.attention_scaling else score)
+            score = attention.location_projection.weight[s] @ h_t if s < config.location_size else None
+        scores.append(score)
     centre = None
     if config.attention_span == "local-m":
         centre = torch.tensor(float(t))
@@ -139,7 +119,7 @@ def attend_with(config, attention, h_t, memory, t, head):
             sigma = config.attention_window / 2
             weight = weight * torch.exp(-((s - centre) ** 2) / (2 * sigma**2))
         weights.append(weight)
-    context = sum(weight * part_of(h_s, head, config) for weight, h_s in zip(weights, memory, strict=True))
+    context = sum(weight * h_s for weight, h_s in zip(weights, memory, strict=True))
     return context, torch.stack(weights)
 
 

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 import torch
-from test_modeling_rnn_attn import make_model
+from small_models import make_model
 
 from hf_rnn_attn.alignment import (
     AlignmentErrorRate,

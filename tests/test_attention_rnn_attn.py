@@ -59,20 +59,6 @@ def test_location_looks_at_positions_only_and_not_past_its_size():
     torch.testing.assert_close(weights, torch.tensor([0.0, 1 / 5, 0.0, 4 / 5]))
 
 
-def test_scaling_divides_by_the_square_root_of_the_terms():
-    memory = [[0.0, 0.0], [math.sqrt(2) * math.log(3), 0.0]]
-    _, weights = attend(make_attention(attention_score="dot", attention_scaling=True), [1.0, 0.0], memory)
-    torch.testing.assert_close(weights, torch.tensor([1 / 4, 3 / 4]))
-
-
-def test_each_head_has_weights_of_its_own():
-    attention = make_attention(attention_score="dot", attention_heads=2)
-    # the first half of the state looks for the first word, the second half for the second
-    context, weights = attend(attention, [100.0, 100.0], [[1.0, 0.0], [0.0, 1.0]])
-    torch.testing.assert_close(context, torch.tensor([1.0, 1.0]))
-    torch.testing.assert_close(weights, torch.tensor([0.5, 0.5]))
-
-
 @pytest.mark.parametrize(
     ("position", "expected"), [(0, [1, 1, 1, 0, 0, 0]), (4, [0, 0, 1, 1, 1, 1]), (7, [0] * 5 + [1])]
 )

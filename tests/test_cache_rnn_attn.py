@@ -17,29 +17,30 @@ from hf_rnn_attn.model.cache_rnn_attn import (
 )
 
 
-def make_state(with_keys=True):
+KEYS = torch.arange(3.0).view(3, 1, 1).repeat(1, 4, 2) + 60
+
+
+def make_state():
     rows = torch.arange(3.0).unsqueeze(1)
     layers = ((rows + 10, rows + 20), (rows + 30, rows + 40))
-    keys = rows.unsqueeze(1).repeat(1, 4, 2) + 60 if with_keys else None
-    return DecoderState(layers, rows + 50, torch.arange(3), keys)
+    return DecoderState(layers, rows + 50, torch.arange(3))
 
 
 def tensors_of(state):
-    return [part for layer in state.layers for part in layer] + [part for part in state[1:] if part is not None]
+    return [*(part for layer in state.layers for part in layer), state.attentional, state.positions]
 
 
 @pytest.mark.parametrize("with_keys", [True, False])
 def test_what_is_written_is_read(with_keys):
-    cache, state = RnnAttnCache(2), make_state(with_keys)
-    assert cache.read() is None and cache.get_seq_length() == 0 and len(cache) == 2
-    cache.write(state, new_tokens=3)
-    cache.write(state, new_tokens=1)
+    cache, state, keys = RnnAttnCache(2), make_state(), KEYS if with_keys else None
+    assert cache.state is None and cache.get_seq_length() == 0 and len(cache) == 2
+    cache.write(state, keys, new_tokens=3)
+    cache.write(state, keys, new_tokens=1)
     assert (
         cache.get_seq_length() == 4 and cache.get_mask_sizes(2, 0) == (6, 0) and cache.layers[0].get_max_length() == -1
     )
-    read = cache.read()
-    assert (read.keys is None) != with_keys
-    assert all(left is right for left, right in zip(tensors_of(read), tensors_of(state), strict=True))
+    assert cache.keys is keys
+    assert all(left is right for left, right in zip(tensors_of(cache.state), tensors_of(state), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -52,31 +53,31 @@ def test_what_is_written_is_read(with_keys):
 )
 def test_batch_operations_reach_every_tensor(operation, argument, rows):
     cache, state = RnnAttnCache(2), make_state()
-    cache.write(state, new_tokens=1)
+    cache.write(state, KEYS, new_tokens=1)
     getattr(cache, operation)(argument)
-    changed = tensors_of(cache.read())
+    changed = [*tensors_of(cache.state), cache.keys]
     assert len(changed) == 7
-    for new, old in zip(changed, tensors_of(state), strict=True):
+    for new, old in zip(changed, [*tensors_of(state), KEYS], strict=True):
         assert torch.equal(new, old[rows])
 
 
 def shifted(state, by):
     layers = tuple(tuple(part + by for part in layer) for layer in state.layers)
-    return DecoderState(layers, state.attentional + by, state.positions + by, state.keys)
+    return DecoderState(layers, state.attentional + by, state.positions + by)
 
 
 @pytest.mark.parametrize(("removed", "kept"), [(0, 3), (1, 2), (2, 1)])
 def test_the_last_tokens_can_be_removed(removed, kept):
     cache, state = RnnAttnCache(2), make_state()
-    cache.write(state, new_tokens=5)
+    cache.write(state, None, new_tokens=5)
     cache.activate_past_recording()
     for by in (1, 2, 3):
-        cache.write(shifted(state, by), new_tokens=1)
+        cache.write(shifted(state, by), None, new_tokens=1)
     # beams are reordered as a whole, record and all
     cache.reorder_cache(torch.tensor([2, 1, 0]))
     cache.crop(-removed)
     assert cache.get_seq_length() == 5 + kept
-    for new, old in zip(tensors_of(cache.read()), tensors_of(shifted(state, kept)), strict=True):
+    for new, old in zip(tensors_of(cache.state), tensors_of(shifted(state, kept)), strict=True):
         assert torch.equal(new, old[[2, 1, 0]])
     with pytest.raises(ValueError, match="Cannot remove 1 tokens: 0 are recorded"):
         cache.crop(-1)
@@ -85,9 +86,9 @@ def test_the_last_tokens_can_be_removed(removed, kept):
 def test_all_tokens_can_be_removed():
     cache = RnnAttnCache(2)
     cache.activate_past_recording()
-    cache.write(make_state(), new_tokens=1)
+    cache.write(make_state(), None, new_tokens=1)
     cache.crop(-1)
-    assert cache.read() is None and cache.get_seq_length() == 0
+    assert cache.state is None and cache.get_seq_length() == 0
 
 
 def test_a_record_takes_single_tokens_and_removes_from_the_end():
@@ -95,16 +96,16 @@ def test_a_record_takes_single_tokens_and_removes_from_the_end():
     cache.activate_past_recording()
     assert cache.records_past
     with pytest.raises(ValueError, match="one token at a time, got 2"):
-        cache.write(make_state(), new_tokens=2)
+        cache.write(make_state(), None, new_tokens=2)
     with pytest.raises(ValueError, match="as a negative int, got 1"):
         cache.crop(1)
 
 
 def test_reset_forgets():
     cache = RnnAttnCache(2)
-    cache.write(make_state(), new_tokens=5)
+    cache.write(make_state(), KEYS, new_tokens=5)
     cache.reset()
-    assert cache.read() is None and cache.get_seq_length() == 0
+    assert cache.state is None and cache.get_seq_length() == 0
 
 
 def test_the_library_has_one_of_the_two_names():

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 import torch
-from test_modeling_rnn_attn import SOURCES, TARGETS, make_model, mask_of, pad
+from small_models import SOURCES, TARGETS, make_model, mask_of, pad
 from test_recurrence_rnn_attn import make_recurrence
 from torch.utils._pytree import tree_map
 from transformers import MarianConfig, MarianMTModel, Seq2SeqTrainingArguments, TrainerControl, TrainerState

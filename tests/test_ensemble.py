@@ -6,16 +6,15 @@ import json
 
 import pytest
 import torch
-from test_modeling_rnn_attn import SOURCES, make_model, mask_of, pad
+from small_models import SOURCES, make_model, mask_of, pad
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli, train_tokenizer
 from hf_rnn_attn.ensemble import RnnAttnEnsemble, load_ensemble
+from hf_rnn_attn.model import generation_rnn_attn
 from hf_rnn_attn.model.pipeline_rnn_attn import TranslationPipeline
 
 
 MODES = [{}, {"num_beams": 3}, {"do_sample": True}, {"num_beams": 2, "do_sample": True}, {"use_cache": False}]
-
-SCORES = {"return_dict_in_generate": True, "output_scores": True}
 
 
 def make_members():
@@ -68,26 +67,37 @@ def test_the_state_of_every_member_is_threaded_and_reordered(options):
 
 def test_a_member_that_is_not_reordered_is_noticed(monkeypatch):
     members = make_members()
-    options = {"num_beams": 3, "min_new_tokens": 8, "use_cache": True}
-    right = translate(RnnAttnEnsemble(members), **options)
-    whole = RnnAttnEnsemble._new_cache
+    options = {"num_beams": 3, "min_new_tokens": 8, "return_dict_in_generate": True}
+    right = translate(RnnAttnEnsemble(members), **options).sequences
+    whole = RnnAttnEnsemble.new_cache
 
     def lame(ensemble):
         cache = whole(ensemble)
         cache.layers = cache.caches[0].layers
         return cache
 
-    monkeypatch.setattr(RnnAttnEnsemble, "_new_cache", lame)
-    assert not torch.equal(right, translate(RnnAttnEnsemble(members), **options))
+    monkeypatch.setattr(RnnAttnEnsemble, "new_cache", lame)
+    assert not torch.equal(right, translate(RnnAttnEnsemble(members), **options).sequences)
 
 
-def test_assisted_decoding_and_penalties():
+def test_assisted_decoding():
     ensemble = RnnAttnEnsemble(make_members()[:2])
     source = {"inputs": torch.tensor([SOURCES[0]]), "max_new_tokens": 10}
     assert torch.equal(ensemble.generate(**source), ensemble.generate(**source, prompt_lookup_num_tokens=2))
-    penalised = translate(ensemble, num_beams=3, coverage_penalty=5.0, max_new_tokens=1, **SCORES)
-    plain = translate(ensemble, num_beams=3, max_new_tokens=1, **SCORES)
-    assert (penalised.sequences_scores < plain.sequences_scores - 1).all()
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_the_fast_search_has_the_tokens_of_the_librarys_loop(num_beams, monkeypatch):
+    made = []
+    for name in ("greedy_search", "BeamSearch"):
+        search = getattr(generation_rnn_attn, name)
+        record = lambda *arguments, name=name, search=search: made.append(name) or search(*arguments)  # noqa: E731
+        monkeypatch.setattr(generation_rnn_attn, name, record)
+    ensemble, options = RnnAttnEnsemble(make_members()), {"num_beams": num_beams, "max_new_tokens": 12}
+    fast = translate(ensemble, **options)
+    assert made == ["BeamSearch" if num_beams > 1 else "greedy_search"]
+    assert fast.tolist() == translate(ensemble, **options, return_dict_in_generate=True).sequences.tolist()
+    assert len(made) == 1
 
 
 def test_members_of_other_vocabularies_are_refused():
@@ -122,7 +132,7 @@ def folders(tmp_path):
 
 
 def test_the_vocabularies_of_checkpoints_are_compared_word_by_word(folders):
-    with pytest.raises(ValueError, match="c has other words in its vocabulary than .*a;"):
+    with pytest.raises(ValueError, match="c has another vocabulary than .*a;"):
         load_ensemble([folders["a"], folders["c"]])
     ensemble, tokenizer = load_ensemble([folders["a"], folders["b"]])
     record = TranslationPipeline(model=ensemble, tokenizer=tokenizer)("ein hund", max_length=6, output_attentions=True)

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from test_modeling_rnn_attn import CELLS, SCORES, SOURCES, SPANS, TARGETS, make_model, mask_of, pad
+from small_models import CELLS, SCORES, SOURCES, SPANS, TARGETS, make_model, mask_of, pad
 
 from hf_rnn_attn import cli
 from hf_rnn_attn.export import EncoderGraph, OnnxGreedyDecoder, StepGraph, export_graphs

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from test_modeling_rnn_attn import SOURCES, make_model, mask_of, pad
+from small_models import SOURCES, make_model, mask_of, pad
 from transformers import LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 

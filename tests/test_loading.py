@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from test_modeling_rnn_attn import SOURCES, TARGETS, gradients, make_model, mask_of, pad
+from small_models import SOURCES, TARGETS, gradients, make_model, mask_of, pad
 from transformers import AutoModelForSeq2SeqLM
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
@@ -37,7 +37,7 @@ def test_data_types(model, tmp_path, dtype):
     assert outputs.logits.dtype == dtype and outputs.loss.isfinite()
     other = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float32)
     torch.testing.assert_close(other(**INPUTS).logits, outputs.logits.float(), atol=0.1, rtol=0)
-    for options in ({}, {"num_beams": 3}, {"num_beams": 3, "coverage_penalty": 0.2}):
+    for options in ({}, {"num_beams": 3}, {"num_beams": 3, "repetition_penalty": 1.1}):
         assert loaded.generate(INPUTS["input_ids"], max_new_tokens=4, **options).shape[0] == 2
 
 

@@ -10,12 +10,11 @@ from torch.nn import functional as F
 
 from hf_rnn_attn.model import loss_rnn_attn
 from hf_rnn_attn.model.loss_rnn_attn import logits_loss, output_layer_loss
-from hf_rnn_attn.model.pointer_rnn_attn import Copying
 
 
 @pytest.fixture(autouse=True)
-def few_words_at_a_time(monkeypatch):
-    monkeypatch.setattr(loss_rnn_attn, "WORDS_AT_A_TIME", 4)
+def few_labels_at_a_time(monkeypatch):
+    monkeypatch.setattr(loss_rnn_attn, "LABELS_AT_A_TIME", 4)
 
 
 def example(dtype=torch.float64):
@@ -41,25 +40,6 @@ def test_value_and_gradients_are_those_of_the_logits(label_smoothing, with_bias)
         torch.testing.assert_close(actual, wanted)
 
 
-@pytest.mark.parametrize("sum_of_weights", [1.0, 0.4])
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_copying_gives_value_and_gradients_of_the_mixed_logits(label_smoothing, sum_of_weights):
-    (hidden, weight, bias), labels = example()
-    gate, scores = torch.randn(2, 5, 1).double().requires_grad_(), torch.randn(2, 5, 4).double().requires_grad_()
-    p_gen = gate.sigmoid()
-    # the first sentence holds a word twice and another label, the second neither
-    source_ids = torch.tensor([[6, 2, 6, 4], [0, 1, 3, 0]])
-    copying = Copying(p_gen, (1 - p_gen) * scores.softmax(-1) * sum_of_weights, source_ids)
-    expected = logits_loss(copying.mix(F.linear(hidden, weight, bias)), labels, label_smoothing)
-    loss = output_layer_loss(hidden, weight, bias, labels, label_smoothing, copying=copying)
-    torch.testing.assert_close(loss, expected)
-    inputs = [hidden, weight, bias, gate, scores]
-    for actual, wanted in zip(
-        torch.autograd.grad(3 * loss, inputs, retain_graph=True), torch.autograd.grad(3 * expected, inputs), strict=True
-    ):
-        torch.testing.assert_close(actual, wanted)
-
-
 def test_a_loss_checked_by_hand():
     # probabilities 1/4 and 3/4; the label is the second word
     hidden, weight = torch.ones(1, 1), torch.tensor([[0.0], [math.log(3)]])
@@ -75,24 +55,15 @@ def test_large_logits_do_not_overflow():
     assert loss.item() == pytest.approx(2e4) and hidden.grad.item() == pytest.approx(2)
 
 
-def test_a_copied_word_checked_by_hand():
-    # the output layer has 3/4 for the label, the attention all of its weight; a quarter is copied
-    hidden, weight = torch.ones(1, 1, 1), torch.tensor([[0.0], [math.log(3)]])
-    copying = Copying(torch.tensor([[[0.75]]]), torch.tensor([[[0.25]]]), torch.tensor([[1]]))
-    loss = output_layer_loss(hidden, weight, None, torch.tensor([[1]]), copying=copying)
-    assert loss.item() == pytest.approx(-math.log(0.75 * 0.75 + 0.25))
-
-
 def test_gradients_are_formed_only_where_they_are_wanted():
     (hidden, weight, bias), labels = example()
     output_layer_loss(hidden.detach(), weight, bias.detach(), labels).backward()
     assert weight.grad.abs().sum() > 0 and hidden.grad is None and bias.grad is None
 
 
-@pytest.mark.parametrize("consistency", [0.0, 1.0])
-def test_no_word_at_all_is_a_loss_of_zero(consistency):
+def test_no_label_at_all_is_a_loss_of_zero():
     (hidden, weight, bias), labels = example()
-    loss = output_layer_loss(hidden, weight, bias, torch.full_like(labels, -100), consistency=consistency)
+    loss = output_layer_loss(hidden, weight, bias, torch.full_like(labels, -100))
     loss.backward()
     assert loss.item() == 0 and weight.grad.abs().max() == 0
 
@@ -106,50 +77,14 @@ def test_half_precision_is_summed_in_single():
     torch.testing.assert_close(mixed, loss)
 
 
-def rdrop_by_the_equation(logits, labels, alpha, label_smoothing):
-    """Eq. 4 of Liang et al. 2021, with the library's cross entropy and divergence."""
-    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=label_smoothing)
-    p, q = (half[labels.chunk(2)[0] != -100].log_softmax(1) for half in logits.chunk(2))
-    return loss + alpha / 2 * sum(F.kl_div(b, a, reduction="sum", log_target=True) for a, b in ((p, q), (q, p)))
-
-
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("consistency", [0.5, 5.0])
-def test_two_passes_are_drawn_together(label_smoothing, consistency):
-    (hidden, weight, bias), labels = example()
-    hidden, labels = torch.randn(4, 5, 3, dtype=torch.float64, requires_grad=True), torch.cat([labels, labels])
-    expected = rdrop_by_the_equation(F.linear(hidden, weight, bias), labels, consistency, label_smoothing)
-    loss = output_layer_loss(hidden, weight, bias, labels, label_smoothing, consistency)
-    torch.testing.assert_close(loss, expected)
-    inputs = [hidden, weight, bias]
-    for actual, wanted in zip(
-        torch.autograd.grad(3 * loss, inputs), torch.autograd.grad(3 * expected, inputs), strict=True
-    ):
-        torch.testing.assert_close(actual, wanted)
-
-
-def test_equal_passes_cost_twice_what_one_costs():
-    (hidden, weight, bias), labels = example()
-    once = output_layer_loss(hidden, weight, bias, labels)
-    twice = output_layer_loss(hidden.repeat(2, 1, 1), weight, bias, labels.repeat(2, 1), consistency=5.0)
-    torch.testing.assert_close(twice, 2 * once)
-
-
-def test_halves_that_differ_are_an_error():
-    (hidden, weight, bias), labels = example()
-    with pytest.raises(ValueError, match="the labels of the first half again"):
-        output_layer_loss(hidden, weight, bias, labels, consistency=1.0)
-
-
-@pytest.mark.parametrize("consistency", [0.0, 2.0])
-def test_a_chunk_that_is_filled_up_costs_what_its_words_cost(consistency, monkeypatch):
-    monkeypatch.setattr(loss_rnn_attn, "WORDS_AT_A_TIME", 512)
+def test_a_chunk_that_is_padded_costs_what_its_labels_cost(monkeypatch):
+    monkeypatch.setattr(loss_rnn_attn, "LABELS_AT_A_TIME", 512)
     (hidden, weight, bias), labels = example()
     hidden, labels = hidden.detach().repeat(2, 1, 1).requires_grad_(), labels.repeat(2, 1)
     inputs = [hidden, weight, bias]
-    loss = output_layer_loss(hidden, weight, bias, labels, 0.1, consistency)
+    loss = output_layer_loss(hidden, weight, bias, labels, 0.1)
     rounded = [tensor.detach().bfloat16().requires_grad_() for tensor in inputs]
-    mixed = output_layer_loss(*rounded, labels, 0.1, consistency)
+    mixed = output_layer_loss(*rounded, labels, 0.1)
     torch.testing.assert_close(mixed.double(), loss, rtol=0.02, atol=0.02)
     for actual, wanted in zip(torch.autograd.grad(mixed, rounded), torch.autograd.grad(loss, inputs), strict=True):
         torch.testing.assert_close(actual.double(), wanted, rtol=0.1, atol=0.05)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from test_modeling_rnn_attn import SOURCES, TARGETS, gradients, make_model, mask_of, pad
+from small_models import SOURCES, TARGETS, gradients, make_model, mask_of, pad
 
 from hf_rnn_attn.minimum_risk import MinimumRisk, expected_cost
 

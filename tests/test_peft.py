@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_modeling_rnn_attn import SOURCES, TARGETS, make_model, mask_of, pad
+from small_models import SOURCES, TARGETS, make_model, mask_of, pad
 
 
 peft = pytest.importorskip("peft", reason="the extra `peft` is not installed")

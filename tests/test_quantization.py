@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from test_modeling_rnn_attn import CELLS, SOURCES, TARGETS, make_model, mask_of, pad
+from small_models import CELLS, SOURCES, TARGETS, make_model, mask_of, pad
 from torch import nn
 
 from hf_rnn_attn.quantization import Int8Layer, Int8Linear, load_quantized, quantize, save_quantized

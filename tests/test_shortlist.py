@@ -4,8 +4,8 @@
 
 import pytest
 import torch
+from small_models import SOURCES, TARGETS, make_model, mask_of, pad
 from test_alignment import Diagonal
-from test_modeling_rnn_attn import SOURCES, TARGETS, make_model, mask_of, pad
 from transformers import MarianConfig, MarianMTModel, pipeline
 
 from hf_rnn_attn import cli

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hf_rnn_attn.model.step_weight_rnn_attn import StepLinear, StepWeight, project, step_product
+from hf_rnn_attn.model.step_weight_rnn_attn import StepLinear, StepWeight, project_rows, step_product
 
 
 def random(*shape):
@@ -80,21 +80,21 @@ def test_what_replaces_a_linear_layer_is_called_as_it_is():
 def test_half_precision_products_come_in_few_sizes(count):
     sizes, weight = [], torch.randn(3, 4)
 
-    def product(words):
-        sizes.append((len(words), words.dtype))
-        return F.linear(words, weight.to(words.dtype))
+    def product(rows):
+        sizes.append((len(rows), rows.dtype))
+        return F.linear(rows, weight.to(rows.dtype))
 
-    words = torch.randn(count, 4)
-    torch.testing.assert_close(project(words, product), F.linear(words, weight))
+    tokens = torch.randn(count, 1, 4)
+    torch.testing.assert_close(project_rows(tokens, product), F.linear(tokens, weight))
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = project(words, product)
-    torch.testing.assert_close(mixed, F.linear(words.bfloat16(), weight.bfloat16()))
+        mixed = project_rows(tokens, product)
+    torch.testing.assert_close(mixed, F.linear(tokens.bfloat16(), weight.bfloat16()))
     assert sizes == [(count, torch.float32), (-(-count // 64) * 64, torch.bfloat16)]
 
 
 def test_rows_that_were_missing_change_no_gradient():
     weight = torch.randn(3, 4, dtype=torch.bfloat16, requires_grad=True)
-    steps = [torch.randn(rows, 4, dtype=torch.bfloat16) for rows in (5, 3, 2)]
+    steps = [torch.randn(5, 4, dtype=torch.bfloat16) for _ in range(3)]
     product = StepWeight(weight)
     sum(product(step).square().sum() for step in steps).backward()
     together = torch.cat(steps)

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
-from test_modeling_rnn_attn import SOURCES, TARGETS, gradients, make_model, mask_of, pad
+from small_models import SOURCES, TARGETS, gradients, make_model, mask_of, pad
 from torch.utils.data import BatchSampler
 from transformers import (
     AutoConfig,

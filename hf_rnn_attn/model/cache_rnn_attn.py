@@ -61,23 +61,25 @@ def cache_of(outputs: ModelOutput) -> Cache | None:
 
 
 class DecoderState(NamedTuple):
-    """What one decoding step hands to the next. B batch, H decoder width, A attentional width, S source.
+    """What one decoding step hands to the next. R rows, H decoder width, A attentional width.
 
     Attributes:
-        layers: for each layer `(hidden,)` or, for an LSTM, `(hidden, cell)`, each (B, H).
-        attentional: the last attentional state, (B, A); zeros before the first word.
-        positions: how many words each row has consumed, (B,).
-        keys: the projected memory where the attention score has one (B, S, H), else `None`.
+        layers: for each layer `(hidden,)` or, for an LSTM, `(hidden, cell)`, each (R, H).
+        attentional: the last attentional state h̃, (R, A); zeros before the first token.
+        positions: how many tokens each row has consumed, (R,).
     """
 
     layers: tuple[tuple[torch.Tensor, ...], ...]
     attentional: torch.Tensor
     positions: torch.Tensor
-    keys: torch.Tensor | None
+
+
+# the parts of a cell's state, in the order of [`DecoderState`]
+PARTS = ("hidden", "cell")
 
 
 class RnnStateLayer(CacheLayerMixin):
-    """State tensors of one decoder layer. A recurrent state has no time axis: a new one takes the old one's place.
+    """The state tensors of one decoder layer, by name. A recurrent state has no time axis: a new one replaces the old.
 
     While the past is recorded, as assisted decoding asks for, the old ones are kept until the next `crop`.
     """
@@ -90,10 +92,10 @@ class RnnStateLayer(CacheLayerMixin):
         self.record_past = False
         self.reset()
 
-    def lazy_initialization(self, states: tuple[torch.Tensor | None, ...], new_tokens: int) -> None:
+    def lazy_initialization(self, states: dict[str, torch.Tensor], new_tokens: int) -> None:
         self.update(states, new_tokens)
 
-    def update(self, states: tuple[torch.Tensor | None, ...], new_tokens: int) -> tuple[tuple, int]:
+    def update(self, states: dict[str, torch.Tensor], new_tokens: int) -> tuple[dict[str, torch.Tensor], int]:
         """Replaces the state and returns it with the number of tokens it has seen.
 
         Raises:
@@ -111,7 +113,7 @@ class RnnStateLayer(CacheLayerMixin):
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Replaces every tensor, recorded ones too, by what `change` makes of it."""
         *self.past, self.states = (
-            tuple(None if state is None else change(state) for state in states) for states in (*self.past, self.states)
+            {name: change(state) for name, state in states.items()} for states in (*self.past, self.states)
         )
 
     def activate_past_recording(self) -> None:
@@ -150,7 +152,7 @@ class RnnStateLayer(CacheLayerMixin):
         return -1
 
     def reset(self) -> None:
-        self.states = ()
+        self.states = {}
         self.past = []
         self.seen_tokens = 0
         self.is_initialized = False
@@ -186,15 +188,25 @@ class RnnAttnCache(Cache):
         """Whether tokens have to be written one by one."""
         return self.layers[-1].record_past
 
-    def read(self) -> DecoderState | None:
-        """Returns the state after the tokens seen so far, or `None` before the first."""
+    @property
+    def state(self) -> DecoderState | None:
+        """The state after the tokens seen so far, `None` before the first."""
         if self.get_seq_length() == 0:
             return None
-        *lower, top = [layer.states for layer in self.layers]
-        return DecoderState((*lower, top[:-3]), *top[-3:])
+        layers = tuple(tuple(layer.states[name] for name in PARTS if name in layer.states) for layer in self.layers)
+        top = self.layers[-1].states
+        return DecoderState(layers, top["attentional"], top["positions"])
 
-    def write(self, state: DecoderState, new_tokens: int) -> None:
-        """Takes the state after `new_tokens` more tokens."""
-        *lower, top = state.layers
-        for layer, states in zip(self.layers, (*lower, (*top, *state[1:])), strict=True):
+    @property
+    def keys(self) -> torch.Tensor | None:
+        """The projected memory (R, S, H) that was written with the state, if there was one."""
+        return self.layers[-1].states.get("keys")
+
+    def write(self, state: DecoderState, keys: torch.Tensor | None, new_tokens: int) -> None:
+        """Takes the state after `new_tokens` more tokens, and the projected memory where the attention has one."""
+        tensors = [dict(zip(PARTS, layer, strict=False)) for layer in state.layers]
+        tensors[-1] |= {"attentional": state.attentional, "positions": state.positions}
+        if keys is not None:
+            tensors[-1]["keys"] = keys
+        for layer, states in zip(self.layers, tensors, strict=True):
             layer.update(states, new_tokens)

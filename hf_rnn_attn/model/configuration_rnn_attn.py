@@ -29,11 +29,11 @@ class RnnAttnConfig(PreTrainedConfig):
 
     Args:
         vocab_size (`int`, *optional*, defaults to 8000):
-            Number of source types, and of target types where `decoder_vocab_size` is not given.
+            Number of source tokens, and of target tokens where `decoder_vocab_size` is not given.
         decoder_vocab_size (`int`, *optional*):
-            Number of target types. Defaults to `vocab_size`.
+            Number of target tokens. Defaults to `vocab_size`.
         encoder_embedding_size, decoder_embedding_size (`int`, *optional*, defaults to 256):
-            Width of the word embeddings of each side.
+            Width of the token embeddings of each side.
         encoder_hidden_size (`int`, *optional*, defaults to 256):
             Width of the encoder's hidden state, per direction.
         decoder_hidden_size (`int`, *optional*, defaults to 512):
@@ -44,7 +44,7 @@ class RnnAttnConfig(PreTrainedConfig):
             `"lstm"`, `"gru"` or `"rnn_tanh"`.
         encoder_dropout, decoder_dropout (`float`, *optional*, defaults to 0.2):
             Probability of dropping a unit of the embeddings, between the layers, and (decoder) of the attentional
-            state that predicts the word.
+            state that predicts the token.
         encoder_bidirectional (`bool`, *optional*, defaults to `True`):
             Whether the encoder also reads from right to left. The states of both directions are concatenated.
         encoder_residual, decoder_residual (`bool`, *optional*, defaults to `False`):
@@ -64,17 +64,12 @@ class RnnAttnConfig(PreTrainedConfig):
         attention_score (`str`, *optional*, defaults to `"general"`):
             `"dot"`, `"general"`, `"concat"`, `"location"` (Luong et al. 2015, §3.1), or `"none"` for the plain
             encoder-decoder of Sutskever et al. 2014.
-        attention_heads (`int`, *optional*, defaults to 1):
-            Number of parts that decoder state and memory are divided into, each with weights of its own, as in Chen et
-            al. 2018; for the scores `"dot"` and `"general"`. The weights that are returned are the mean of all heads.
-        attention_scaling (`bool`, *optional*, defaults to `False`):
-            Whether scores are divided by the square root of the number of terms they sum over.
         attention_span (`str`, *optional*, defaults to `"global"`):
             `"global"`, `"local-m"` (monotonic: p_t = t) or `"local-p"` (predicted p_t) (Luong et al. 2015, §3.2).
         attention_window (`int`, *optional*, defaults to 10):
             D of the local spans: source positions from p_t - D to p_t + D are attended to.
         location_size (`int`, *optional*, defaults to 100):
-            Number of source positions that `attention_score="location"` has weights for; later words get none.
+            Number of source positions that `attention_score="location"` has weights for; later tokens get none.
         attention_bias (`bool`, *optional*, defaults to `False`):
             Whether W_c of the attentional state, and W_a of the concat score, have biases.
         attentional_size (`int`, *optional*):
@@ -83,17 +78,12 @@ class RnnAttnConfig(PreTrainedConfig):
             What makes the attentional state of W_c [c_t ; h_t]: `"tanh"` (eq. 5), or `"none"` for the linear layer
             alone.
         output_bias (`bool`, *optional*, defaults to `False`):
-            Whether the output layer W_s has a bias, one number for each target type.
+            Whether the output layer W_s has a bias, one number for each target token.
         pointer_generator (`bool`, *optional*, defaults to `False`):
-            Whether the next word may also be copied from the source, each with the probability that the attention gives
+            Whether the next token may also be copied from the source, with the probability that the attention gives
             it (See et al. 2017, §2.2). Both sides must have one vocabulary.
         input_feeding (`bool`, *optional*, defaults to `True`):
             Whether the last attentional state is part of the decoder's input (Luong et al. 2015, §3.3).
-        variational_dropout (`bool`, *optional*, defaults to `False`):
-            Whether a sentence keeps one dropout mask for all of its words, on inputs and outputs of the layers
-            (Gal & Ghahramani 2016, without their mask on the recurrent connection).
-        word_dropout (`float`, *optional*, defaults to 0.0):
-            Probability of dropping a whole word embedding, on both sides.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
             Whether target embedding and output layer are one matrix.
         share_encoder_decoder_embeddings (`bool`, *optional*, defaults to `False`):
@@ -152,8 +142,6 @@ class RnnAttnConfig(PreTrainedConfig):
     bridge_source: Literal["matched", "last", "all"] = "matched"
     bridge_activation: Literal["tanh", "relu", "none"] = "tanh"
     attention_score: Literal["dot", "general", "concat", "location", "none"] = "general"
-    attention_heads: int = 1
-    attention_scaling: bool = False
     attention_span: Literal["global", "local-m", "local-p"] = "global"
     attention_window: int = 10
     location_size: int = 100
@@ -163,8 +151,6 @@ class RnnAttnConfig(PreTrainedConfig):
     output_bias: bool = False
     pointer_generator: bool = False
     input_feeding: bool = True
-    variational_dropout: bool = False
-    word_dropout: float | int = 0.0
     tie_word_embeddings: bool = False
     share_encoder_decoder_embeddings: bool = False
     initializer_range: float = 0.2
@@ -180,6 +166,7 @@ class RnnAttnConfig(PreTrainedConfig):
         # trust_remote_code because of it
         if not __name__.startswith("transformers_modules."):
             kwargs.pop("custom_pipelines", None)
+        _drop_removed(kwargs)
         super().__post_init__(**kwargs)
         if self.decoder_vocab_size is None:
             self.decoder_vocab_size = self.vocab_size
@@ -203,7 +190,7 @@ class RnnAttnConfig(PreTrainedConfig):
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        for name in ("encoder_dropout", "decoder_dropout", "word_dropout"):
+        for name in ("encoder_dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
 
@@ -234,20 +221,6 @@ class RnnAttnConfig(PreTrainedConfig):
                 "`pointer_generator=True` copies what is attended to, but `attention_score` is 'none'. Choose a score "
                 "or set `pointer_generator=False`."
             )
-        if self.attention_heads > 1:
-            self._check_heads()
-
-    def _check_heads(self):
-        if self.attention_score not in ("dot", "general"):
-            raise ValueError(
-                f"`attention_heads={self.attention_heads}` needs `attention_score` 'dot' or 'general', got "
-                f"'{self.attention_score}'. Choose one of them or set `attention_heads=1`."
-            )
-        for name, size in (("decoder_hidden_size", self.decoder_hidden_size), ("memory_size", self.memory_size)):
-            if size % self.attention_heads:
-                raise ValueError(
-                    f"`attention_heads={self.attention_heads}` must divide `{name}`, which is {size}. Choose a divisor."
-                )
 
     def _check_bridge(self):
         for name, default in (("bridge_source", "matched"), ("bridge_activation", "tanh")):
@@ -274,7 +247,7 @@ class RnnAttnConfig(PreTrainedConfig):
             if getattr(self, name) and self.vocab_size != self.decoder_vocab_size:
                 raise ValueError(
                     f"`{name}=True` needs one vocabulary, got {self.vocab_size} source and {self.decoder_vocab_size} "
-                    "target types. Train a joint tokenizer or set it to `False`."
+                    "target tokens. Train a joint tokenizer or set it to `False`."
                 )
         if self.share_encoder_decoder_embeddings and self.encoder_embedding_size != self.decoder_embedding_size:
             raise ValueError(
@@ -292,11 +265,32 @@ _COUNTS = (
     "decoder_embedding_size",
     "decoder_hidden_size",
     "decoder_layers",
-    "attention_heads",
     "attention_window",
     "location_size",
     "attentional_size",
 )
+
+
+# what checkpoints of version 0.1 may say, and the value with which they compute as this version does
+_REMOVED_ATTENTION = {"attention_heads": 1, "attention_scaling": False}
+_REMOVED_IN_TRAINING = ("variational_dropout", "word_dropout")
+
+
+def _drop_removed(options: dict) -> None:
+    """Takes options of version 0.1 out of `options`.
+
+    Raises:
+        ValueError: if one of them changes what the model computes.
+    """
+    for name in _REMOVED_IN_TRAINING:
+        options.pop(name, None)
+    for name, default in _REMOVED_ATTENTION.items():
+        value = options.pop(name, default)
+        if value != default:
+            raise ValueError(
+                f"`{name}={value}`: expected {default}, the only value since version 0.2. Use version 0.1 for this "
+                "checkpoint, or train it again."
+            )
 
 
 def _code_beside_the_weights() -> dict:

@@ -126,8 +126,6 @@ class TranslationPipeline(Pipeline):
     * `replace_unknown` (`bool` or `Mapping[str, str]`, *optional*, defaults to `False`): puts the source word that was
       attended to most, or its entry in the mapping, in the place of each unknown token of the output (Luong et al.
       2015, section 4.1). For vocabularies of whole words; needs a fast tokenizer and a model with attention.
-    * `shortlist` (*optional*): what has a method `words(input_ids, attention_mask)`, which returns the target words
-      that a batch may need; no others are computed or used. For models with a method `select_output_words`.
     * everything else goes to `model.generate()`.
 
     Generation parameters come from the call, then from `config.task_specific_params` of the task, then from the
@@ -280,7 +278,7 @@ class TranslationPipeline(Pipeline):
         spans = tokenizer(text, truncation=truncation, return_offsets_mapping=True)["offset_mapping"]
         return [text[start:end].strip() for start, end in spans]
 
-    def _forward(self, model_inputs, output_attentions=False, shortlist=None, **generate_kwargs):
+    def _forward(self, model_inputs, output_attentions=False, **generate_kwargs):
         batch_size, input_length = model_inputs["input_ids"].shape
         source_words = model_inputs.pop("source_words", None)
         output_attentions = output_attentions or source_words is not None
@@ -288,8 +286,6 @@ class TranslationPipeline(Pipeline):
         self._warn_if_long(input_length, generate_kwargs)
         if output_attentions:
             generate_kwargs = _with_settings(generate_kwargs, output_attentions=True, return_dict_in_generate=True)
-        if shortlist is not None:
-            generate_kwargs["output_words"] = self._output_words(shortlist, **model_inputs)
         outputs = self.model.generate(**model_inputs, **generate_kwargs)
         output_ids = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
         model_outputs = {"output_ids": output_ids.unflatten(0, (batch_size, -1))}
@@ -300,14 +296,6 @@ class TranslationPipeline(Pipeline):
         if source_words is not None:
             model_outputs["source_words"] = source_words
         return model_outputs
-
-    def _output_words(self, shortlist, input_ids, attention_mask):
-        if not hasattr(self.model, "select_output_words"):
-            raise ValueError(
-                f"shortlist needs a model that can leave words of its output layer out, such as"
-                f" RnnAttnForConditionalGeneration, but got {type(self.model).__name__}. Leave shortlist out."
-            )
-        return self.model.select_output_words(shortlist.words(input_ids, attention_mask))
 
     def _with_defaults(self, generate_kwargs: dict) -> dict:
         """Arguments for `generate()`: those of the call, and what it would not find in the checkpoint by itself."""

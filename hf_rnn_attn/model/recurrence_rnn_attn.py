@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoder recurrence: one step, and a whole teacher-forced sequence made of such steps.
 
-Holds the layers, the attention on top of them and input feeding. Knows nothing of words, losses or caches.
-Shapes: B batch, S source, T target, E embedding, H decoder width, M memory width, A attentional width.
+Holds the layers, the attention on top of them and input feeding. Knows nothing of tokens, losses or caches.
+Shapes: B sentences, R rows (hypotheses, those of a sentence side by side), S source, T target, E embedding, H decoder
+width, M memory width, A attentional width.
 """
 
 from collections.abc import Callable
@@ -19,42 +20,39 @@ from .attention_rnn_attn import AttendedMemory, LuongAttention
 from .cache_rnn_attn import DecoderState
 from .cells_rnn_attn import CELLS, scan
 from .configuration_rnn_attn import RnnAttnConfig
-from .step_weight_rnn_attn import StepLinear, StepWeight, project, step_product
+from .step_weight_rnn_attn import StepLinear, StepWeight, project_rows, step_product
 
 
-def linear(inputs):
-    """No activation at all."""
+def identity(inputs: torch.Tensor) -> torch.Tensor:
+    """Returns its argument."""
     return inputs
 
 
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "none": linear}
-
-
-class SequenceDropout(nn.Module):
-    """Dropout on (B, T, width) with, if `variational`, one mask for all T (Gal & Ghahramani 2016)."""
-
-    def __init__(self, probability: float, variational: bool):
-        super().__init__()
-        self.probability = probability
-        self.variational = variational
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.probability == 0:
-            return inputs
-        if not self.variational:
-            return F.dropout(inputs, self.probability)
-        return inputs * F.dropout(torch.ones_like(inputs[:, :1]), self.probability)
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "none": identity}
 
 
 class SourceMemory(NamedTuple):
-    """What the decoder looks at: encoder states (B, S, M), and `keep_mask` (B, S), `True` where there is a word."""
+    """What the decoder looks at.
 
-    states: torch.Tensor
-    keep_mask: torch.Tensor
+    Attributes:
+        states: encoder states h̄, (B, S, M); `None` in an exported step without attention.
+        keep_mask: `False` where there is padding, (B, S).
+        keys: the projected states (B, S, H) where the attention score has them.
+        source_ids: the source tokens (B, S), which the pointer-generator copies.
+    """
+
+    states: torch.Tensor | None
+    keep_mask: torch.Tensor | None
+    keys: torch.Tensor | None = None
+    source_ids: torch.Tensor | None = None
+
+    def select(self, sentences: torch.LongTensor) -> "SourceMemory":
+        """Returns the memory of these sentences."""
+        return SourceMemory(*(None if part is None else part.index_select(0, sentences) for part in self))
 
 
 class RecurrenceOutput(NamedTuple):
-    """Attentional states (B, T, A), attention weights (B, T, S) or `None`, layer outputs (B, T, H), final state."""
+    """Attentional states (R, T, A), attention weights (R, T, S) or `None`, layer outputs (R, T, H), final state."""
 
     attentional: torch.Tensor
     weights: torch.Tensor | None
@@ -71,101 +69,69 @@ class RecurrenceOutput(NamedTuple):
 
 
 class StepProducts(NamedTuple):
-    """What the steps of one sequence share.
+    """The products with weights that the steps of one sequence share.
 
     Attributes:
-        layers: for each layer the products of its input and of its state with their weights. The first layer's input
-            is what is fed to it beside the word.
+        first: the first layer's input product of a token's embedding (R, E) and the attentional state (R, A), for steps
+            that are taken one at a time.
+        layers: for each layer the products of its input and of its state. In the first layer the input is the
+            attentional state alone: the product of the embeddings is formed for all steps at once.
         combine: W_c, from (..., M + H) to (..., A).
         attended: the memory as the attention looks at it, `None` without attention.
-        beams: how many rows of a step belong to one sentence of the memory, side by side.
+        beams: K, the number of rows that belong to one sentence of the memory.
     """
 
+    first: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None
     layers: list[tuple[Callable, Callable]]
     combine: Callable
     attended: AttendedMemory | None
     beams: int = 1
 
-    def of_first(self, rows: int) -> "StepProducts":
-        """The same for the first rows of the batch alone."""
-        return self if self.attended is None else self._replace(attended=self.attended.of_first(rows))
-
-
-def can_pack(like: torch.Tensor) -> bool:
-    """Whether rows may leave the batch: not where shapes must not depend on data, nor where fewer rows save nothing."""
-    return like.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-class Packing(NamedTuple):
-    """Where the words of padded rows are, step by step, longest row first.
-
-    Attributes:
-        order: the rows of the batch from the longest to the shortest, (B,).
-        index: of each word its place in the flattened batch (B * T), those of the first step first.
-        counts: how many rows have a word in each step.
-        steps: T.
-    """
-
-    order: torch.LongTensor
-    index: torch.LongTensor
-    counts: list[int]
-    steps: int
-
-    @classmethod
-    def of(cls, keep_mask: torch.BoolTensor) -> "Packing":
-        """Of rows that have words where `keep_mask` (B, T) is `True`; at least one word in all."""
-        steps = keep_mask.shape[1]
-        lengths = keep_mask.sum(1)
-        order = lengths.argsort(descending=True, stable=True)
-        # the places of each row's words, then those of its padding
-        places = (~keep_mask).byte().argsort(dim=1, stable=True)
-        has_word = torch.arange(steps).unsqueeze(1) < lengths[order]  # (T, B)
-        step, row = has_word.nonzero(as_tuple=True)
-        index = order[row] * steps + places[order[row], step]
-        return cls(order, index, [count for count in has_word.sum(1).tolist() if count], steps)
-
-    def pack(self, sequence: torch.Tensor) -> torch.Tensor:
-        """From (B, T, width) to (words, width)."""
-        return sequence.flatten(0, 1).index_select(0, self.index)
-
-    def unpack(self, words: torch.Tensor) -> torch.Tensor:
-        """From (words, width) to (B, T, width), zero where there is padding."""
-        flat = words.new_zeros(len(self.order) * self.steps, words.shape[-1])
-        return flat.index_copy(0, self.index, words).unflatten(0, (-1, self.steps))
-
 
 class AttentionalRecurrence(nn.Module):
-    """The decoder of Luong et al. 2015 between the word embedding and the output layer.
+    """The decoder of Luong et al. 2015 between the token embedding and the output layer.
 
-    h_t = RNN([e(y_{t-1}) ; h~_{t-1}], h_{t-1}); c_t by attention; h~_t = tanh(W_c [c_t ; h_t]) (eq. 5 and §3.3).
+    h_t = RNN([e(y_{t-1}) ; h̃_{t-1}], h_{t-1}); c_t by attention; h̃_t = tanh(W_c [c_t ; h_t]) (eq. 5 and §3.3).
 
     Without input feeding no step needs the attentional state of the one before, so the layers run as one fused call
     each and attention is computed for all T at once.
     """
+
+    # whether a layer can read a whole sequence in one call
+    has_fused_layers = True
 
     def __init__(self, config: RnnAttnConfig):
         super().__init__()
         self.cell = CELLS[config.decoder_cell_type]
         self.input_feeding = config.input_feeding
         self.residual = config.decoder_residual
+        self.embedding_size = config.decoder_embedding_size
         self.hidden_size = hidden_size = config.decoder_hidden_size
         attentional_size = config.attentional_size
-        input_size = config.decoder_embedding_size + (attentional_size if config.input_feeding else 0)
+        input_size = self.embedding_size + (attentional_size if config.input_feeding else 0)
         sizes = [input_size] + [hidden_size] * (config.decoder_layers - 1)
         self.layers = nn.ModuleList(self.cell.layer(size, hidden_size, batch_first=True) for size in sizes)
-        self.dropout = SequenceDropout(config.decoder_dropout, config.variational_dropout)
+        self.dropout = nn.Dropout(config.decoder_dropout)
         self.attention = None if config.attention_score == "none" else LuongAttention(config)
         context_size = 0 if self.attention is None else config.memory_size
         self.combine = StepLinear(context_size + hidden_size, attentional_size, bias=config.attention_bias)
         self.activate = ACTIVATIONS[config.attentional_activation]
 
-    def start(self, layers: tuple[tuple[torch.Tensor, ...], ...], memory: SourceMemory) -> DecoderState:
-        """Returns the state before the first word, from the layer states that the bridge hands over."""
+    def project_memory(self, states: torch.Tensor) -> torch.Tensor | None:
+        """Returns the keys (B, S, H) of encoder states (B, S, M), where the attention score has them."""
+        return None if self.attention is None else self.attention.project_memory(states)
+
+    def start(self, layers: tuple[tuple[torch.Tensor, ...], ...]) -> DecoderState:
+        """Returns the state before the first token, from the layer states that the bridge hands over."""
         hidden = layers[0][0]
-        keys = None if self.attention is None else self.attention.project_memory(memory.states)
         attentional = hidden.new_zeros(hidden.shape[0], self.combine.out_features)
         positions = torch.zeros(hidden.shape[0], dtype=torch.long, device=hidden.device)
-        return DecoderState(layers, attentional, positions, keys)
+        return DecoderState(layers, attentional, positions)
+
+    def prepare(self, memory: SourceMemory, beams: int) -> StepProducts:
+        """Returns the products for many single steps over one memory without gradient; `beams` rows share a memory."""
+        _, layers = self._layer_products()
+        return self._products(self._first_product(), layers, memory, beams)
 
     def forward(
         self,
@@ -173,22 +139,32 @@ class AttentionalRecurrence(nn.Module):
         state: DecoderState,
         memory: SourceMemory,
         keep_mask: torch.Tensor | None = None,
+        products: StepProducts | None = None,
     ) -> RecurrenceOutput:
         r"""
         Args:
-            inputs (`torch.Tensor` of shape `(B, T, E)`): embeddings of the words before each prediction.
+            inputs (`torch.Tensor` of shape `(R, T, E)`): embeddings of the tokens before each prediction.
             state ([`DecoderState`]): what `start` or the last call returned.
-            memory ([`SourceMemory`]): the encoded sentence.
-            keep_mask (`torch.BoolTensor` of shape `(B, T)`, *optional*):
+            memory ([`SourceMemory`]): the encoded sentences, one for each row; not read where `products` are given.
+            keep_mask (`torch.BoolTensor` of shape `(R, T)`, *optional*):
                 `False` where an input is padding; such a step leaves the state of its row as it was, and what comes
                 out there means nothing.
+            products ([`StepProducts`], *optional*): what `prepare` returned, for a single step (T = 1).
         """
-        if keep_mask is not None and can_pack(keep_mask) and keep_mask.any():
-            return self._run_packed(inputs, state, memory, Packing.of(keep_mask))
+        if products is not None:
+            return self._run_one(inputs, state, products)
         # the shapes of a fused call are fixed to those of an exporter's example
-        if self.input_feeding or keep_mask is not None or torch.compiler.is_exporting():
+        if self.input_feeding or keep_mask is not None or not self.has_fused_layers or torch.compiler.is_exporting():
             return self._run_steps(inputs, state, memory, keep_mask)
         return self._run_fused(inputs, state, memory)
+
+    def _run_one(self, inputs, state, products):
+        masks = [self.dropout(state.attentional.new_ones(inputs.shape[0], self.hidden_size)) for _ in self.layers[1:]]
+        projected = products.first(inputs[:, 0], state.attentional)
+        hidden, weights, state = self._step(projected, products, masks, state)
+        return RecurrenceOutput(
+            state.attentional.unsqueeze(1), weights, tuple(layer.unsqueeze(1) for layer in hidden), state
+        )
 
     def _run_fused(self, inputs, state, memory):
         hidden, outputs, layer_states = inputs, [], []
@@ -201,24 +177,24 @@ class AttentionalRecurrence(nn.Module):
             outputs.append(hidden)
             layer_states.append(tuple(part.squeeze(0) for part in native))
         steps = torch.arange(inputs.shape[1], device=inputs.device)
-        positions = state.positions.unsqueeze(1) + steps  # (B, T)
-        attentional, weights = self._attend(hidden, self._products([], state, memory), positions)
-        last = DecoderState(tuple(layer_states), attentional[:, -1], positions[:, -1] + 1, state.keys)
+        positions = state.positions.unsqueeze(1) + steps  # (R, T)
+        attentional, weights = self._attend(hidden, self._products(None, [], memory), positions)
+        last = DecoderState(tuple(layer_states), attentional[:, -1], positions[:, -1] + 1)
         return RecurrenceOutput(attentional, weights, tuple(outputs), last)
 
     def _run_steps(self, inputs, state, memory, keep_mask):
-        project_words, layers = self._layer_products(inputs.shape[-1])
-        products = self._products(layers, state, memory)
-        # the words' share of the first layer's input is known beforehand: one product for all T
-        word_shares = project_words(inputs)
+        project_tokens, layers = self._layer_products()
+        products = self._products(None, layers, memory)
+        # the first layer's product of the embeddings is known beforehand for all T
+        token_shares = project_rows(inputs, project_tokens)
         masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden_size)) for _ in self.layers[1:]]
         if torch.compiler.is_exporting() and inputs.shape[1] != 1:
-            return self._scan_steps(word_shares, products, masks, state, keep_mask)
+            return self._scan_steps(token_shares, products, masks, state, keep_mask)
         masks = list(zip(*(mask.unbind(1) for mask in masks), strict=True)) or [()] * inputs.shape[1]
         attentional, weights, hidden = [], [], []
         # unbind and not indexing: the gradient of T slices is one stack, not T sums over the whole
-        for index, step_input in enumerate(word_shares.unbind(1)):
-            projected = self._feed(step_input, products, state)
+        for index, token_share in enumerate(token_shares.unbind(1)):
+            projected = self._feed(token_share, products, state)
             step_hidden, step_weights, new_state = self._step(projected, products, masks[index], state)
             state = new_state if keep_mask is None else _advance(state, new_state, keep_mask[:, index])
             attentional.append(new_state.attentional)
@@ -228,98 +204,60 @@ class AttentionalRecurrence(nn.Module):
         hidden = tuple(torch.stack(layer, 1) for layer in zip(*hidden, strict=True))
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
 
-    def _run_packed(self, inputs, state, memory, packing):
-        """The loop of `_run_steps` over rows that leave when their words are at an end: padding costs nothing."""
-        memory = SourceMemory(*(part[packing.order] for part in memory))
-        keys = None if state.keys is None else state.keys[packing.order]
-        running = tree_map(lambda part: part[packing.order], state[:3])
-        project_words, layers = self._layer_products(inputs.shape[-1])
-        products = self._products(layers, DecoderState(*running, keys), memory)
-        masks = [self.dropout(inputs.new_ones(*inputs.shape[:2], self.hidden_size)) for _ in self.layers[1:]]
-        sequences = [project(packing.pack(inputs), project_words), *map(packing.pack, masks)]
-        outputs, ended = [], []
-        for step_input, *step_masks in zip(*(part.split(packing.counts) for part in sequences), strict=True):
-            rows = step_input.shape[0]
-            if rows < running[1].shape[0]:
-                ended.append(tree_map(lambda part, rows=rows: part[rows:], running))
-                running = tree_map(lambda part, rows=rows: part[:rows], running)
-                products = products.of_first(rows)
-            old = DecoderState(*running, keys)
-            hidden, weights, new = self._step(self._feed(step_input, products, old), products, step_masks, old)
-            outputs.append((new.attentional, *hidden) if weights is None else (new.attentional, *hidden, weights[:, 0]))
-            running = new[:3]
-        last = tree_map(lambda *parts: torch.cat(parts)[packing.order.argsort()], running, *reversed(ended))
-        attentional, *hidden = (packing.unpack(torch.cat(parts)) for parts in zip(*outputs, strict=True))
-        weights = None if self.attention is None else hidden.pop()
-        return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*last, state.keys))
-
-    def stepper(
-        self, word_size: int, state: DecoderState, memory: SourceMemory
-    ) -> Callable[[torch.Tensor, DecoderState], tuple[torch.Tensor | None, DecoderState]]:
-        """Returns a function from the embeddings of one word (B, E) and a state to the attention weights, (B, 1, S) or
-        `None`, and the next state, for many steps over one memory without gradient and dropout. `word_size` is E. The
-        state may have K rows for each sentence of the memory, hypotheses side by side; its keys, as the memory, have
-        one, and the weights are (B / K, K, S)."""
-        _, layers = self._layer_products(word_size)
-        products = self._products(layers, state, memory)
-        products = products._replace(beams=state.attentional.shape[0] // memory.states.shape[0])
-        masks = [1.0] * (len(self.layers) - 1)
-        project_input = self._input_product()
-        return lambda words, state: self._step(project_input(words, state.attentional), products, masks, state)[1:]
-
-    def _input_product(self):
-        """Returns the product of the first layer's input, of a word (B, E) and the attentional state (B, A), as one."""
-        ((weight, _, bias, _),) = self.layers[0](None)
-        product = StepWeight(weight, bias)
-        if not self.input_feeding:
-            return lambda words, _: product(words)
-        return lambda words, attentional: product(torch.cat([words, attentional], -1))
-
-    def _products(self, layers, state, memory) -> StepProducts:
-        attended = None
-        if self.attention is not None:
-            attended = self.attention.attend_to(memory.states, state.keys, memory.keep_mask)
-        return StepProducts(layers, step_product(self.combine), attended)
-
-    def _layer_products(self, word_size):
-        """Returns the projection of all words (B, T, E), and the `layers` of [`StepProducts`]."""
-        products = []
-        for layer in self.layers:
-            ((weight_ih, weight_hh, bias_ih, bias_hh),) = layer(None)
-            if products:
-                from_input = StepWeight(weight_ih, bias_ih)
-            else:
-                weight_words, weight_fed = weight_ih.tensor_split([word_size], dim=1)
-                project_words = partial(F.linear, weight=weight_words, bias=bias_ih)
-                from_input = StepWeight(weight_fed)
-            products.append((from_input, StepWeight(weight_hh, bias_hh)))
-        return project_words, products
-
-    def _scan_steps(self, word_shares, products, masks, state, keep_mask):
-        """The loop of `_run_steps` in the form that an exporter can follow for any T."""
+    def _scan_steps(self, token_shares, products, masks, state, keep_mask):
+        """Runs the loop of `_run_steps` in the form that an exporter can follow for any T."""
         if keep_mask is None:
-            keep_mask = word_shares.new_ones(word_shares.shape[:2], dtype=torch.bool)
+            keep_mask = token_shares.new_ones(token_shares.shape[:2], dtype=torch.bool)
 
         def step(carry, step_inputs):
-            step_input, keep, *step_masks = step_inputs
-            old = DecoderState(*carry, state.keys)
-            hidden, weights, new = self._step(self._feed(step_input, products, old), products, step_masks, old)
+            token_share, keep, *step_masks = step_inputs
+            old = DecoderState(*carry)
+            hidden, weights, new = self._step(self._feed(token_share, products, old), products, step_masks, old)
             outputs = (new.attentional, *hidden) if weights is None else (new.attentional, *hidden, weights.squeeze(1))
-            return _advance(old, new, keep)[:3], tuple(output.clone() for output in outputs)
+            return tuple(_advance(old, new, keep)), tuple(output.clone() for output in outputs)
 
-        sequences = tuple(sequence.transpose(0, 1) for sequence in (word_shares, keep_mask, *masks))
+        sequences = tuple(sequence.transpose(0, 1) for sequence in (token_shares, keep_mask, *masks))
         # a scan's state keeps its memory layout; the bridge hands over slices
         layers = tuple(tuple(part.contiguous() for part in layer) for layer in state.layers)
         carry, outputs = scan(step, (layers, state.attentional, state.positions), sequences)
         attentional, *hidden = (output.transpose(0, 1) for output in outputs)
         weights = None if self.attention is None else hidden.pop()
-        return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*carry, state.keys))
+        return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*carry))
 
-    def _feed(self, word_share, products, state):
-        """The product of the first layer's input, from the share of the word in it."""
-        return word_share + products.layers[0][0](state.attentional) if self.input_feeding else word_share
+    def _first_product(self):
+        """Returns the first layer's input product, [e ; h̃] with one matrix."""
+        ((weight, _, bias, _),) = self.layers[0](None, return_weights=True)
+        product = StepWeight(weight, bias)
+        if not self.input_feeding:
+            return lambda embeddings, _: product(embeddings)
+        return lambda embeddings, attentional: product(torch.cat([embeddings, attentional], -1))
+
+    def _layer_products(self):
+        """Returns the first layer's product of embeddings (..., E), and the `layers` of [`StepProducts`]."""
+        products = []
+        for layer in self.layers:
+            ((weight_ih, weight_hh, bias_ih, bias_hh),) = layer(None, return_weights=True)
+            if products:
+                from_input = StepWeight(weight_ih, bias_ih)
+            else:
+                weight_tokens, weight_fed = weight_ih.tensor_split([self.embedding_size], dim=1)
+                project_tokens = partial(F.linear, weight=weight_tokens, bias=bias_ih)
+                from_input = StepWeight(weight_fed)
+            products.append((from_input, StepWeight(weight_hh, bias_hh)))
+        return project_tokens, products
+
+    def _products(self, first, layers, memory, beams=1) -> StepProducts:
+        attended = None
+        if self.attention is not None:
+            attended = self.attention.attend_to(memory.states, memory.keys, memory.keep_mask)
+        return StepProducts(first, layers, step_product(self.combine), attended, beams)
+
+    def _feed(self, token_share, products, state):
+        """Returns the first layer's input product, from the embedding's share of it."""
+        return token_share + products.layers[0][0](state.attentional) if self.input_feeding else token_share
 
     def _step(self, projected, products, masks, state):
+        """Returns each layer's output (R, H), the attention weights (R, 1, S) or `None`, and the next state."""
         hidden, layer_states = [], []
         for index, ((from_input, from_state), layer_state) in enumerate(
             zip(products.layers, state.layers, strict=True)
@@ -329,12 +267,11 @@ class AttentionalRecurrence(nn.Module):
             layer_state = self.cell.step(projected, from_state(layer_state[0]), layer_state)
             layer_states.append(layer_state)
             hidden.append(layer_state[0] + hidden[-1] if self.residual and index else layer_state[0])
-        # hypotheses of one sentence look at its memory together, like words of one target
+        # hypotheses of one sentence look at its memory together, like steps of one target
         query = hidden[-1].view(-1, products.beams, self.hidden_size)
-        positions = state.positions.view(-1, products.beams)
-        attentional, weights = self._attend(query, products, positions)
-        new_state = DecoderState(tuple(layer_states), attentional.flatten(0, 1), state.positions + 1, state.keys)
-        return hidden, weights, new_state
+        attentional, weights = self._attend(query, products, state.positions.view(-1, products.beams))
+        weights = None if weights is None else weights.flatten(0, 1).unsqueeze(1)
+        return hidden, weights, DecoderState(tuple(layer_states), attentional.flatten(0, 1), state.positions + 1)
 
     def _attend(self, hidden, products, positions):
         if self.attention is None:
@@ -344,11 +281,9 @@ class AttentionalRecurrence(nn.Module):
 
 
 def _advance(old: DecoderState, new: DecoderState, keep: torch.Tensor) -> DecoderState:
-    """Returns the new state in the rows (B,) where `keep` is `True`, and the old one in the others."""
-    column = keep.unsqueeze(1)
-    layers = tuple(
-        tuple(torch.where(column, new_part, old_part) for new_part, old_part in zip(*pair, strict=True))
-        for pair in zip(new.layers, old.layers, strict=True)
-    )
-    attentional = torch.where(column, new.attentional, old.attentional)
-    return DecoderState(layers, attentional, torch.where(keep, new.positions, old.positions), new.keys)
+    """Returns the new state in the rows (R,) where `keep` is `True`, and the old one in the others."""
+
+    def choose(new_part, old_part):
+        return torch.where(keep.view(-1, *[1] * (new_part.dim() - 1)), new_part, old_part)
+
+    return tree_map(choose, new, old)

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A weight that every step of a sequence multiplies by, with one gradient for all of them.
+"""A weight that every step of a sequence multiplies by, with one gradient for all steps.
 
 Pure tensors in and out. Knows nothing of cells or attention.
 """
@@ -12,32 +12,36 @@ from torch import nn
 from torch.nn import functional as F
 
 
-# rows of a half-precision product over all the words of a batch come in multiples of this
+# rows of a half-precision product over all tokens of a batch come in multiples of this
 ROWS_AT_A_TIME = 64
 
 
-def fill_up(words: torch.Tensor) -> torch.Tensor:
-    """`words` (words, width) with the rows of zeros behind them that make a product one of a size that is met again.
+def pad_rows(rows: torch.Tensor) -> torch.Tensor:
+    """Zero-pads `rows` (N, width) to a multiple of 64 rows so that oneDNN reuses a compiled kernel.
 
-    For products in half precision on a CPU, oneDNN compiles code for every size that it sees, which takes longer than
-    many products.
+    For products in half precision on a CPU, oneDNN compiles a kernel for every size that it sees, which takes longer
+    than many products. Other rows are returned as they are.
     """
-    is_compiled = words.device.type == "cpu" and words.dtype in (torch.bfloat16, torch.float16)
-    zeros = -len(words) % ROWS_AT_A_TIME if is_compiled else 0
+    is_compiled = rows.device.type == "cpu" and rows.dtype in (torch.bfloat16, torch.float16)
+    missing = -rows.shape[0] % ROWS_AT_A_TIME if is_compiled else 0
     # a padding of nothing would be a copy
-    return F.pad(words, (0, 0, 0, zeros)) if zeros else words
+    return F.pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
-def project(words: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """`product(words)` of all the words of a batch, (words, width)."""
-    if torch.is_autocast_enabled(words.device.type):
-        words = words.to(torch.get_autocast_dtype(words.device.type))
-    filled = fill_up(words)
-    return product(words) if filled is words else product(filled)[: len(words)]
+def project_rows(inputs: torch.Tensor, product: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Returns `product(inputs)` for all tokens of a batch, (..., width), with rows that [`pad_rows`] padded."""
+    if torch.is_autocast_enabled(inputs.device.type):
+        inputs = inputs.to(torch.get_autocast_dtype(inputs.device.type))
+    rows = inputs.flatten(0, -2)
+    return product(pad_rows(rows))[: rows.shape[0]].view(*inputs.shape[:-1], -1)
 
 
 class _StepProduct(torch.autograd.Function):
-    """`inputs @ weight.T + bias`, whose gradients for weight and bias are left to [`_SequenceGradient`]."""
+    """y_t = W x_t + b for one step t.
+
+    The backward pass returns dL/dx_t = Wᵀ dL/dy_t and writes the pair (dL/dy_t, x_t) to the tape. The gradients of W
+    and b are left to [`_SequenceGradient`].
+    """
 
     @staticmethod
     def forward(ctx, inputs, weight, bias, tape):
@@ -50,29 +54,21 @@ class _StepProduct(torch.autograd.Function):
     def backward(ctx, gradient):
         inputs, weight = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
-            ctx.tape.append(tuple(_as_factor(factor, weight) for factor in (gradient, inputs)))
-        return gradient @ _weight_of(inputs, weight) if ctx.needs_input_grad[0] else None, None, None, None
+            # of a matrix shared by the batch, all rows take part in one product; a batch of matrices keeps its batches
+            pair = (gradient, inputs) if weight.dim() == 3 else (gradient.flatten(0, -2), inputs.flatten(0, -2))
+            ctx.tape.append(pair)
+        return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
 
 
 def _product(inputs, weight, bias):
-    if weight.dim() == 2:
-        return F.linear(inputs, weight, bias)
-    return inputs @ _weight_of(inputs, weight).transpose(-1, -2)
-
-
-def _weight_of(inputs, weight):
-    """The part of the weight that belongs to the sentences of `inputs`."""
-    return weight if weight.dim() == 2 else weight[: inputs.shape[0]]
-
-
-def _as_factor(rows, weight):
-    """What stands in the product that makes the gradient of `weight`: all rows of a two-dimensional one together, and
-    of another zeros for the sentences that have no row."""
-    return rows.flatten(0, -2) if weight.dim() == 2 else F.pad(rows, (0, 0, 0, 0, 0, weight.shape[0] - rows.shape[0]))
+    return F.linear(inputs, weight, bias) if weight.dim() == 2 else inputs @ weight.transpose(1, 2)
 
 
 class _SequenceGradient(torch.autograd.Function):
-    """The weight itself; its gradient, and the bias's, are formed once, over all the steps that wrote to the tape."""
+    """W itself. The backward pass forms the gradients of all steps on the tape at once:
+
+    dL/dW = Σ_t dL/dy_t x_tᵀ and dL/db = Σ_t dL/dy_t.
+    """
 
     @staticmethod
     def forward(ctx, weight, bias, tape):
@@ -83,29 +79,24 @@ class _SequenceGradient(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, _):
-        gradients, inputs = (_join(factors) for factors in zip(*ctx.tape, strict=True))
+        gradients, inputs = (torch.cat(factors, -2) for factors in zip(*ctx.tape, strict=True))
         ctx.tape.clear()
+        if gradients.dim() == 2:
+            gradients, inputs = pad_rows(gradients), pad_rows(inputs)
         bias_gradient = gradients.sum(0) if ctx.needs_input_grad[1] else None
         return gradients.transpose(-1, -2) @ inputs, bias_gradient, None
 
 
-def _join(factors):
-    """All rows of all steps; behind those of two-dimensional ones what is missing."""
-    joined = torch.cat(factors, -2)
-    return fill_up(joined) if joined.dim() == 2 else joined
-
-
 class StepWeight:
-    """A weight that every step of a sequence multiplies by.
+    """Multiplies by one weight at every step of a sequence, and forms the weight's gradient once a sequence.
 
-    Autograd alone would form the weight's gradient at every step and add the T large matrices up. Here the steps note
-    their factors, and one product makes the gradient when the backward pass leaves the sequence: the same sum, with a
-    fraction of the memory traffic. Lives for one sequence.
+    Autograd alone would form the gradient of W at every step and add up T large matrices. Here each step records its
+    two factors, and one product over all steps makes the same sum with a fraction of the memory traffic. Lives for one
+    sequence.
 
     Args:
         weight (`torch.Tensor` of shape `(out, in)` or `(batch, out, in)`):
-            Called on (rows, in) or (batch, rows, in), it returns (..., rows, out). A batch may end sooner than the
-            weight's, whose first entries then take part.
+            Called on (rows, in) or (batch, rows, in), it returns (..., rows, out).
         bias (`torch.Tensor` of shape `(out,)`, *optional*): is added to the product of a two-dimensional weight.
     """
 
@@ -128,17 +119,16 @@ class StepWeight:
 
 
 class StepLinear(nn.Linear):
-    """`nn.Linear` that hands out its weights when it is called with `None`.
+    """`nn.Linear` whose weight and bias can be asked for by a call.
 
-    They are got through a call and not from the attributes, because what wraps a module, such as the offloading of
-    weights, works on calls.
+    What wraps a module, such as the offloading of weights, works on calls and not on attributes.
     """
 
-    def forward(self, inputs: torch.Tensor | None):
-        return (self.weight, self.bias) if inputs is None else super().forward(inputs)
+    def forward(self, inputs: torch.Tensor | None, *, return_weights: bool = False):
+        return (self.weight, self.bias) if return_weights else super().forward(inputs)
 
 
 def step_product(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     """Returns `layer` for the steps of one sequence: a [`StepWeight`] with its weights, or, where something has taken
     the place of the [`StepLinear`] (an adapter, int8 weights), the layer as it is."""
-    return StepWeight(*layer(None)) if isinstance(layer, StepLinear) else layer
+    return StepWeight(*layer(None, return_weights=True)) if isinstance(layer, StepLinear) else layer

@@ -1,17 +1,18 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Searches without the library's loops: the same words as with them, and the loops where they are needed."""
+"""Searches without the library's loops: the same tokens as with them, and the loops where they are needed."""
 
 import itertools
 
 import pytest
 import torch
-from test_modeling_rnn_attn import SOURCES, make_model, mask_of, pad
+from small_models import SOURCES, make_model, mask_of, pad
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList, TextStreamer
 from transformers.generation.stopping_criteria import MaxTimeCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
-from hf_rnn_attn.model import modeling_rnn_attn, plain_search_rnn_attn
+from hf_rnn_attn import RnnAttnForConditionalGeneration
+from hf_rnn_attn.model import generation_rnn_attn
 from hf_rnn_attn.model.cache_rnn_attn import RnnAttnCache
 
 
@@ -23,7 +24,6 @@ OPTIONS = [
     {"attention_score": "dot", "attention_span": "local-m"},
     {"attention_score": "location", "attention_span": "local-p", "decoder_cell_type": "rnn_tanh"},
     {"attention_score": "none"},
-    {"attention_heads": 4},
     {"pointer_generator": True},
     {"pointer_generator": True, "input_feeding": False, "attention_span": "local-m"},
 ]
@@ -37,20 +37,20 @@ def searches(monkeypatch):
     made = []
 
     def recorded(name):
-        search = getattr(modeling_rnn_attn, name)
+        search = getattr(generation_rnn_attn, name)
         return lambda *arguments: made.append(name) or search(*arguments)
 
     for name in ("greedy_search", "BeamSearch"):
-        monkeypatch.setattr(modeling_rnn_attn, name, recorded(name))
+        monkeypatch.setattr(generation_rnn_attn, name, recorded(name))
     return made
 
 
 @pytest.fixture
 def batch_sizes(monkeypatch):
     """The number of rows of each step."""
-    sizes, step = [], plain_search_rnn_attn._Decoding.step
-    record = lambda self, words: sizes.append(len(words)) or step(self, words)  # noqa: E731
-    monkeypatch.setattr(plain_search_rnn_attn._Decoding, "step", record)
+    sizes, step = [], RnnAttnForConditionalGeneration.step
+    record = lambda self, tokens, decoding: sizes.append(len(tokens)) or step(self, tokens, decoding)  # noqa: E731
+    monkeypatch.setattr(RnnAttnForConditionalGeneration, "step", record)
     return sizes
 
 
@@ -62,12 +62,12 @@ def by_the_library(model, monkeypatch, **arguments):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_greedy_words_are_those_of_the_librarys_loop(options, searches, monkeypatch):
+def test_greedy_tokens_are_those_of_the_librarys_loop(options, searches, monkeypatch):
     torch.manual_seed(1)
     model = make_model(**options)
     # an end that one sentence reaches before the other
     free = model.generate(**INPUTS, max_new_tokens=9, eos_token_id=None)
-    end = next((int(word) for word in free[0, 1:] if word not in free[1, 1:6]), int(free[0, 2]))
+    end = next((int(token) for token in free[0, 1:] if token not in free[1, 1:6]), int(free[0, 2]))
     for arguments in (
         {"max_new_tokens": 9, "eos_token_id": None},
         {"max_new_tokens": 9, "eos_token_id": end},
@@ -108,34 +108,13 @@ def test_beams_are_those_of_the_librarys_loop(options, searches, batch_sizes, mo
     assert {6, 9, 12, 15} < set(batch_sizes)  # rows of three beams, as sentences leave
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.7, 3.0])
-@pytest.mark.parametrize("early_stopping", [True, False, "never"])
-def test_beams_with_the_length_penalty_of_the_paper(alpha, early_stopping, searches):
-    model = make_model()
-    arguments = {**BEAMS, "num_return_sequences": 3, "early_stopping": early_stopping, "gnmt_length_penalty": alpha}
-    ours = model.generate(**MANY, **arguments)
-    assert searches == ["BeamSearch"]
-    theirs = model.generate(**MANY, **arguments, return_dict_in_generate=True)
-    assert searches == ["BeamSearch"] and ours.tolist() == theirs.sequences.tolist()
-
-
-@pytest.mark.parametrize("options", [{}, BEAMS, {**BEAMS, "num_return_sequences": 2}], ids=str)
-def test_chosen_words(options, searches, monkeypatch):
-    torch.manual_seed(1)
-    model = make_model()
-    arguments = {"max_new_tokens": 9, **options, "output_words": model.select_output_words(torch.arange(11, 1, -1))}
-    ours = model.generate(**MANY, **arguments)
-    assert len(searches) == 1 and ours[:, 1:].unique().tolist() != [2]
-    assert ours.tolist() == by_the_library(model, monkeypatch, **MANY, **arguments).tolist()
-
-
 def test_sentences_leave_when_they_have_ended(batch_sizes, monkeypatch):
     torch.manual_seed(1)
     model = make_model()
     free = model.generate(**MANY, max_new_tokens=9, eos_token_id=None)
     assert batch_sizes == [5] * 9
     end = int(free[0, 3])
-    ends_at = [next((i for i, word in enumerate(row) if i and word == end), 9) for row in free.tolist()]
+    ends_at = [next((i for i, token in enumerate(row) if i and token == end), 9) for row in free.tolist()]
     assert len(set(ends_at)) > 2
     batch_sizes.clear()
     ours = model.generate(**MANY, max_new_tokens=9, eos_token_id=end)
@@ -208,10 +187,9 @@ def test_whatever_else_is_asked_for_takes_the_librarys_way(arguments, num_beams,
     assert searches == []
 
 
-@pytest.mark.parametrize("arguments", [{"coverage_penalty": 0.2}, {"num_beams": 7}], ids=str)
-def test_beams_that_take_the_librarys_way(arguments, searches):
-    # 7 beams could all end and then want 14 of 12 words to go on
-    assert len(make_model().generate(**INPUTS, **{**BEAMS, **arguments})) == 2
+def test_beams_that_take_the_librarys_way(searches):
+    # 7 beams could all end and then want 14 of 12 tokens to go on
+    assert len(make_model().generate(**INPUTS, **{**BEAMS, "num_beams": 7})) == 2
     assert searches == []
 
 
@@ -230,7 +208,7 @@ def test_a_streamer_takes_the_librarys_way(searches, capsys):
 
     streamer = TextStreamer(Tokenizer())
     ids = make_model().generate(torch.tensor([SOURCES[0]]), streamer=streamer, max_new_tokens=4)
-    assert capsys.readouterr().out.split() == [str(word) for word in ids[0].tolist()]
+    assert capsys.readouterr().out.split() == [str(token) for token in ids[0].tolist()]
     assert searches == []
 
 

@@ -1,0 +1,97 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What `generate()` does of its own with our models: cache, inputs of a step, and the fast searches.
+
+Holds the one list of the library's private methods that are overridden. Knows the model by its `start`, `step` and
+`select`.
+"""
+
+import torch
+from transformers import GenerationMixin
+from transformers.cache_utils import Cache
+from transformers.generation import GenerationMode
+
+from .cache_rnn_attn import LIBRARY_CACHE_NAME, RnnAttnCache, accept_cache_names, rename_cache
+from .search_rnn_attn import BeamSearch, greedy_search, has_enough_tokens, supports_fast_search
+
+
+# Private methods of the library that are overridden anywhere in this package, with the reason. A test compares the
+# signatures of the library's methods with those that were met when the override was written.
+OVERRIDDEN = {
+    "_supports_default_dynamic_cache": "the library knows by their names which models bring a cache of their own",
+    "_prepare_cache_for_generation": "assisted decoding wants the recurrent cache before the first step",
+    "_sample": "greedy search without the library's work around every step",
+    "_beam_search": "beam search likewise",
+    "_resize_token_embeddings": "there are two vocabularies, or one for both sides",
+    "_init_weights": "the way in which the library asks for initial weights",
+}
+
+
+class RnnAttnGenerationMixin(GenerationMixin):
+    """`GenerationMixin` for a recurrent decoder.
+
+    The class that it is mixed into has `start(encoder_outputs, attention_mask)`, `step(tokens, decoding)` and
+    `select(decoding, rows)`; see [`RnnAttnForConditionalGeneration`].
+    """
+
+    @property
+    def can_step(self) -> bool:
+        """Whether the model can be run step by step from outside. Weights that wait on other devices come only when
+        the model is called as a whole."""
+        return not hasattr(self, "hf_device_map")
+
+    def new_cache(self) -> Cache:
+        """Returns an empty cache."""
+        return RnnAttnCache(self.config.decoder_layers)
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    @accept_cache_names
+    def prepare_inputs_for_generation(
+        self, input_ids, cache=None, inputs_embeds=None, labels=None, next_sequence_length=None, **kwargs
+    ):
+        """Returns the arguments of `forward` for the next step: the tokens that the cache has not seen."""
+        # `inputs_embeds` are the encoder's and `labels` a trainer's. The library's own method looks up a signature each
+        # step, and may feed a token twice, which a recurrent state must not read
+        seen = 0 if cache is None else cache.get_seq_length()
+        return {"decoder_input_ids": input_ids[:, seen:], "cache": cache, **kwargs}
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args):
+        rename_cache(model_kwargs)
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, *args)
+        is_assisted = generation_config.is_assistant or generation_mode == GenerationMode.ASSISTED_GENERATION
+        if is_assisted and generation_config.use_cache and model_kwargs.get(LIBRARY_CACHE_NAME) is None:
+            # not left to the first step: assisted decoding wants a cache beforehand, and an assistant's rolls back
+            model_kwargs[LIBRARY_CACHE_NAME] = self.new_cache()
+            if generation_config.is_assistant:
+                model_kwargs[LIBRARY_CACHE_NAME].activate_past_recording()
+
+    def _sample(
+        self,
+        input_ids,
+        logits_processor,
+        stopping_criteria,
+        generation_config,
+        synced_gpus=False,
+        streamer=None,
+        **model_kwargs,
+    ) -> torch.LongTensor:
+        asked = (generation_config, logits_processor, stopping_criteria, synced_gpus, model_kwargs)
+        if self.can_step and streamer is None and supports_fast_search(*asked):
+            return greedy_search(self, input_ids, stopping_criteria, generation_config, model_kwargs)
+        return super()._sample(
+            input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, streamer, **model_kwargs
+        )
+
+    def _beam_search(
+        self, input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=False, **model_kwargs
+    ) -> torch.LongTensor:
+        asked = (generation_config, logits_processor, stopping_criteria, synced_gpus, model_kwargs)
+        enough = has_enough_tokens(self.config.decoder_vocab_size, generation_config, stopping_criteria)
+        if self.can_step and enough and supports_fast_search(*asked):
+            return BeamSearch(self, input_ids, stopping_criteria, generation_config, model_kwargs).run()
+        return super()._beam_search(
+            input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, **model_kwargs
+        )
