@@ -17,8 +17,6 @@ from .evaluation import TextMetric
 
 
 Links = set[tuple[int, int]]
-# which step of the decoder tells what a target word is linked to: the one that predicts it, or the one that reads it
-STEPS = ("predicted", "read")
 
 
 def word_attention(
@@ -143,13 +141,10 @@ def align(
     sources: Sequence[str],
     targets: Sequence[str],
     batch_size: int = 32,
-    step: str = "predicted",
 ) -> Iterator[Links]:
     """Aligns sentences with their translations by forced decoding: the model reads both, and attention is kept.
 
-    Step t of the decoder has read the words up to t - 1 when it looks at the source to predict word t (Luong et al.
-    2015). One step later it knows the word, and looks again (Chen et al. 2020, "Accurate Word Alignment Induction from
-    Neural Machine Translation").
+    A word is linked by the attention of the steps that predict its tokens (Luong et al. 2015).
 
     Args:
         model (`PreTrainedModel`): any encoder-decoder that returns cross attentions; those of the last layer are used,
@@ -157,37 +152,30 @@ def align(
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer, a fast one.
         sources, targets (`Sequence[str]`): the pairs, in the same order.
         batch_size (`int`, *optional*, defaults to 32): pairs at a time.
-        step (`str`, *optional*, defaults to `"predicted"`):
-            The step whose attention links a word: `"predicted"`, the one that predicts it, or `"read"`, the next.
 
     Yields:
         `set[tuple[int, int]]`: the links of each pair.
 
     Raises:
-        ValueError: for different numbers of sources and targets, another step, or a model without attention.
+        ValueError: for different numbers of sources and targets, or a model without attention.
     """
-    if step not in STEPS:
-        raise ValueError(f"expected a step of {', '.join(STEPS)}, got {step!r}")
     if len(sources) != len(targets):
         raise ValueError(f"expected as many targets as sources, got {len(targets)} and {len(sources)}")
     for start in range(0, len(sources), batch_size):
         batch = slice(start, start + batch_size)
-        yield from _align_batch(model, tokenizer, sources[batch], targets[batch], step)
+        yield from _align_batch(model, tokenizer, sources[batch], targets[batch])
 
 
-def _align_batch(model, tokenizer, sources, targets, step):
-    source, target = encode_pairs(tokenizer, sources, targets, return_offsets_mapping=True)
+def _align_batch(model, tokenizer, sources, targets):
+    source, target = encode_both_sides(tokenizer, sources, targets, return_offsets_mapping=True)
     attention = forced_attention(model, source, target).numpy()
-    if step == "read":
-        # the last step reads the last word; what predicts the first word comes to the end, which has no words
-        attention = np.roll(attention, -1, axis=1)
     for row, texts in enumerate(zip(sources, targets, strict=True)):
         spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
         words = word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
         yield links_of(words)
 
 
-def encode_pairs(
+def encode_both_sides(
     tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], targets: Sequence[str], **options
 ) -> tuple[BatchEncoding, BatchEncoding]:
     """Tokens of both sides of sentence pairs, padded on the right; `options` go to the tokenizer."""

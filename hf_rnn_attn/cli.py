@@ -8,7 +8,6 @@ imported by the command that needs it, so that `--help` answers at once.
 
 import argparse
 import contextlib
-import functools
 import itertools
 import json
 import sys
@@ -50,7 +49,6 @@ def build_parser() -> argparse.ArgumentParser:
         _add_translate,
         _add_attention,
         _add_align,
-        _add_shortlist,
         _add_average,
         _add_publish,
         _add_export,
@@ -206,7 +204,7 @@ def _add_attention(commands):
 def _attention(arguments):
     from .visualization import attention_html, plot_attention
 
-    translator = _load_translator(arguments.models, arguments.beams, **_read_shortlist(arguments))
+    translator = _load_translator(arguments.models, arguments.beams)
     record = translator(arguments.text, output_attentions=True)[0]
     title = f"{arguments.text} → {record['translation_text']}"
     picture = (record["attention"], record["source_tokens"], record["target_tokens"])
@@ -225,12 +223,6 @@ def _add_align(commands):
     parser.add_argument("target", help="text file with their translations")
     parser.add_argument("--reverse", help="model of the other direction: keep the links that it finds too")
     parser.add_argument(
-        "--step",
-        default="predicted",
-        choices=["predicted", "read"],
-        help="look at what the model attends to when it predicts a word (default), or when it reads it, a step later",
-    )
-    parser.add_argument(
         "--dictionary", help="file to write, word, tab, the word it is linked to most often: for --replace-unknown"
     )
     parser.add_argument("--gold", help="file of links made by hand, i-j sure and ipj possible: print the error rate")
@@ -243,10 +235,9 @@ def _align(arguments):
     from .alignment import AlignmentErrorRate, align, format_links, intersect, learn_dictionary
 
     sources, targets = _read_lines(arguments.source), _read_lines(arguments.target)
-    options = {"batch_size": arguments.batch_size, "step": arguments.step}
-    alignments = align(*_load_model(arguments.model), sources, targets, **options)
+    alignments = align(*_load_model(arguments.model), sources, targets, arguments.batch_size)
     if arguments.reverse:
-        other = align(*_load_model(arguments.reverse), targets, sources, **options)
+        other = align(*_load_model(arguments.reverse), targets, sources, arguments.batch_size)
         alignments = intersect(alignments, other)
     alignments = list(alignments)
     lines = [format_links(links) for links in alignments]
@@ -260,35 +251,6 @@ def _align(arguments):
     if arguments.gold:
         scores = AlignmentErrorRate().compute(predictions=lines, references=_read_lines(arguments.gold))
         print(json.dumps(scores), file=sys.stderr)
-
-
-def _add_shortlist(commands):
-    parser = commands.add_parser("shortlist", help="learn which few words each sentence needs, for faster translation")
-    parser.add_argument("model", help="checkpoint folder or Hub id")
-    parser.add_argument("source", help="text file, one sentence a line")
-    parser.add_argument("target", help="text file with their translations")
-    parser.add_argument(
-        "--per-word", type=_positive, default=100, help="target tokens of a source token (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--always", type=_positive, default=1000, help="target tokens of every sentence (default: %(default)s)"
-    )
-    parser.add_argument("--batch-size", type=_positive, default=32, help="pairs at a time (default: %(default)s)")
-    parser.add_argument("-o", "--output", help="folder to write shortlist.safetensors into; default: that of the model")
-    parser.set_defaults(command=_shortlist)
-
-
-def _shortlist(arguments):
-    from .shortlist import SHORTLIST_NAME, learn_shortlist
-
-    if arguments.output is None and not Path(arguments.model).is_dir():
-        raise ValueError(f"{arguments.model} is no folder to write the shortlist into; say --output FOLDER")
-    pairs = _read_lines(arguments.source), _read_lines(arguments.target)
-    model, tokenizer = _load_model(arguments.model)
-    sizes = {"per_word": arguments.per_word, "always": arguments.always, "batch_size": arguments.batch_size}
-    folder = Path(arguments.output or arguments.model)
-    learn_shortlist(model, tokenizer, *pairs, **sizes).save(folder)
-    print(f"shortlist written to {folder / SHORTLIST_NAME}")
 
 
 def _add_average(commands):
@@ -431,13 +393,6 @@ def _add_model_options(parser: argparse.ArgumentParser):
         "the mean of their probabilities (default: de-en)",
     )
     parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
-    parser.add_argument(
-        "--shortlist",
-        nargs="?",
-        const=True,
-        metavar="FOLDER",
-        help="compute only the words that `hf-rnn-attn shortlist` found for a sentence; default: of the model's folder",
-    )
 
 
 def _add_bulk_options(parser: argparse.ArgumentParser):
@@ -449,12 +404,6 @@ def _add_bulk_options(parser: argparse.ArgumentParser):
         type=_positive,
         default=1024,
         help="most source tokens at a time, padding included (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--processes",
-        type=_positive,
-        default=1,
-        help="how many processes share the batches and the processor's cores (default: %(default)s)",
     )
 
 
@@ -527,29 +476,13 @@ def _model_names(models: Sequence[str] | None) -> list[str]:
     return [bundled.get(name, name) for name in models or [next(iter(bundled))]]
 
 
-def _read_shortlist(arguments) -> dict:
-    """The pipeline's argument for `--shortlist`."""
-    if arguments.shortlist is None:
-        return {}
-    from .shortlist import Shortlist
-
-    names = _model_names(arguments.models) if arguments.shortlist is True else [arguments.shortlist]
-    return {"shortlist": Shortlist.load(names[0])}
-
-
 def _load_bulk_translator(arguments, **options) -> Callable[[Iterable[str]], Iterator[list[str]]]:
     """`bulk.translate_lines` with the options of the command line; what it returns takes the lines."""
-    from .bulk import translate_lines, translate_lines_in_processes
+    from .bulk import translate_lines
 
-    options |= _read_shortlist(arguments) | ({"int8": True} if arguments.int8 else {})
-    load = functools.partial(_load_translator, arguments.models, arguments.beams, **options)
-    if arguments.processes == 1:
-        translator = load()
-        return lambda lines: translate_lines(lines, translator, arguments.batch_tokens)
-    tokenizer = _load_tokenizer(_model_names(arguments.models)[0])
-    return lambda lines: translate_lines_in_processes(
-        lines, load, tokenizer, arguments.batch_tokens, arguments.processes
-    )
+    options |= {"int8": True} if arguments.int8 else {}
+    translator = _load_translator(arguments.models, arguments.beams, **options)
+    return lambda lines: translate_lines(lines, translator, arguments.batch_tokens)
 
 
 def _with_progress(windows: Iterable[list[str]]) -> Iterator[list[str]]:

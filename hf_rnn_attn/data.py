@@ -15,7 +15,6 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -485,30 +484,6 @@ def _describe_long(place: str, side: str, lengths: dict[str, int], limits: dict[
         f"{place}: the {side} has {lengths[side]} tokens, more than max_{side}_length={limits[side]}. Raise the limit, "
         "or choose on_long='skip' or on_long='truncate'."
     )
-
-
-def encode_afresh(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    """
-    An encoded data set whose rows are decoded and encoded again at each access, for a tokenizer that draws by lot.
-
-    Args:
-        dataset (`Dataset`):
-            What [`encode_pairs`] returns; lengths are still those of its rows as they are stored.
-        tokenizer (`PreTrainedTokenizerBase`):
-            Decodes what the data set was encoded with, as [`hf_rnn_attn.tokenization.with_bpe_dropout`] does.
-
-    Returns:
-        `Dataset`: rows of the same columns.
-    """
-    return dataset.with_transform(partial(_encoded_again, tokenizer=tokenizer))
-
-
-def _encoded_again(batch: dict[str, list], tokenizer: PreTrainedTokenizerBase) -> dict[str, list]:
-    reader = getattr(tokenizer, "source_tokenizer", tokenizer)
-    sources = reader.batch_decode(batch["input_ids"], skip_special_tokens=True)
-    targets = tokenizer.batch_decode(batch["labels"], skip_special_tokens=True)
-    encoded = tokenizer(sources, text_target=targets)
-    return {name: encoded[name] for name in batch}
 
 
 def group_references(pairs: Dataset) -> Dataset:

@@ -69,10 +69,6 @@ class TextMetric(evaluate.Metric):
         """Adds one text and its reference or list of references."""
         self.add_batch(predictions=[prediction], references=[reference])
 
-    def score_alone(self, prediction: str, reference: str) -> float:
-        """The score of one text against one reference, by the shortest way."""
-        return self._compute([prediction], [[reference]])["score"]
-
 
 def _sacrebleu_result(metric: BLEU | CHRF | TER, predictions: list[str], references: list[list[str]]) -> dict:
     """sacrebleu wants the first references of all texts, then the second of all, and None where there are fewer."""
@@ -114,9 +110,6 @@ class SacreBleu(TextMetric):
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict:
         return _sacrebleu_result(BLEU(lowercase=self.lowercase, tokenize=self.tokenize), predictions, references)
-
-    def score_alone(self, prediction: str, reference: str) -> float:
-        return self.of_sentence.sentence_score(prediction, [reference]).score
 
 
 class Chrf(TextMetric):

@@ -35,7 +35,6 @@ from transformers import GenerationConfig, Seq2SeqTrainingArguments
 
 from .data import encode_pairs, read_pairs
 from .evaluation import METRICS
-from .model.beam_search_rnn_attn import PENALTIES
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .tokenization import train_tokenizer
 
@@ -116,24 +115,6 @@ class ScheduledSamplingSection:
 
 
 @dataclasses.dataclass
-class MinimumRiskSection:
-    """How a trained model learns to prefer the better of its own translations.
-
-    Args:
-        metric (`str`):
-            What makes a translation better: one of `evaluation.metrics`, with the options that it has there.
-        candidates (`int`):
-            How many translations of a sentence are compared, those of a beam of this width.
-        weight (`float`):
-            The share of the risk in the loss, between 0 and 1; the rest is the cross entropy of the reference.
-    """
-
-    metric: str
-    candidates: int
-    weight: float
-
-
-@dataclasses.dataclass
 class TrainingSection:
     """How the model is trained.
 
@@ -145,11 +126,6 @@ class TrainingSection:
             Batches of sentences of like length with at most this many tokens, instead of `per_device_train_batch_size`.
         scheduled_sampling ([`ScheduledSamplingSection`], *optional*):
             Teacher forcing that decays.
-        minimum_risk ([`MinimumRiskSection`], *optional*):
-            Fine-tune a checkpoint for the metric that it is scored by; see [`hf_rnn_attn.minimum_risk.MinimumRisk`].
-        rdrop_alpha (`float`, *optional*):
-            Each pair passes twice under different dropout, and how much the predictions differ is a part of the loss
-            with this weight; see [`hf_rnn_attn.model.loss_rnn_attn.output_layer_loss`].
         dropout (`float`, *optional*):
             For a checkpoint that is tuned: the dropout of its encoder and decoder from now on.
         freeze (`list[str]`):
@@ -157,15 +133,6 @@ class TrainingSection:
         average_checkpoints (`int`, *optional*):
             The saved model is the mean of this many checkpoints: the best by `metric_for_best_model` where that is set,
             else the last.
-        ema_decay (`float`, *optional*):
-            Evaluate and save an exponential moving average of the weights, such as 0.999; see
-            [`hf_rnn_attn.ema.EmaCallback`].
-        bpe_dropout (`float`, *optional*):
-            The training pairs are divided into subwords anew each time they are seen, every merge left out with this
-            probability (Provilkov et al. 2020). Their lengths, for limits and `tokens_per_batch`, are those without
-            it: with 0.1, batches have about a seventh more tokens. Not even a seed makes two such runs alike.
-        cuda_graphs (`bool`):
-            On a GPU, replay the decoder's steps from recorded graphs; see [`hf_rnn_attn.cuda_graphs`].
         early_stopping_patience (`int`, *optional*):
             Stop after this many evaluations without a better `metric_for_best_model`.
     """
@@ -173,14 +140,9 @@ class TrainingSection:
     arguments: dict[str, Any]
     tokens_per_batch: int | None = None
     scheduled_sampling: ScheduledSamplingSection | None = None
-    minimum_risk: MinimumRiskSection | None = None
-    rdrop_alpha: float | None = None
     dropout: float | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
     average_checkpoints: int | None = None
-    ema_decay: float | None = None
-    bpe_dropout: float | None = None
-    cuda_graphs: bool = False
     early_stopping_patience: int | None = None
 
 
@@ -374,18 +336,17 @@ def _build_training(raw: dict[str, Any], path: Path) -> TrainingSection:
         arguments={name: value for name, value in raw.items() if name in stock},
         **{name: value for name, value in raw.items() if name in own and value is not None},
     )
-    for name, section_class in (("scheduled_sampling", ScheduledSamplingSection), ("minimum_risk", MinimumRiskSection)):
-        value = getattr(section, name)
-        if value is not None:
-            where = f"training.{name}"
-            _check_mapping(value, str(path), where)
-            setattr(section, name, _build_section(section_class, value, path, where))
+    sampling = section.scheduled_sampling
+    if sampling is not None:
+        where = "training.scheduled_sampling"
+        _check_mapping(sampling, str(path), where)
+        section.scheduled_sampling = _build_section(ScheduledSamplingSection, sampling, path, where)
     return section
 
 
 def _check_generation(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     names = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
-    _check_keys(raw, [*names, *PENALTIES], path, "generation")
+    _check_keys(raw, names, path, "generation")
     try:
         GenerationConfig(**raw).validate(strict=True)
     except ValueError as error:

@@ -22,7 +22,6 @@ HTML. A word after a space (`▁word`) and the same one after a bracket or a hyp
 vocabulary.
 """
 
-import copy
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -278,36 +277,3 @@ def train_tokenizer(
         )
     backend = _train_side(chain(source, target), kind, vocab_size, **options)
     return PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL_TOKENS, **SETTINGS)
-
-
-def with_bpe_dropout(
-    tokenizer: PreTrainedTokenizerFast | RnnAttnTokenizer, probability: float
-) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
-    """
-    A copy of a tokenizer that divides a text differently each time (BPE-dropout, Provilkov et al. 2020): every merge is
-    left out with some probability. Decoding is what it was. The library draws without a seed, so no two runs are alike.
-
-    Args:
-        tokenizer (`PreTrainedTokenizerFast` or `RnnAttnTokenizer`):
-            Stays as it is. A side that is not made of subwords is divided as ever.
-        probability (`float`):
-            Between 0 and 1; 0.1 in the paper.
-
-    Raises:
-        ValueError: a probability outside of its range, or a tokenizer without a side of the kind "bpe".
-    """
-    if not 0 < probability < 1:
-        raise ValueError(f"bpe_dropout must lie between 0 and 1, got {probability}")
-    tokenizer = copy.deepcopy(tokenizer)
-    sides = [getattr(tokenizer, side, tokenizer) for side in ("source_tokenizer", "target_tokenizer")]
-    backends = [side.backend_tokenizer for side in sides if _merges_pairs(side.backend_tokenizer)]
-    if not backends:
-        raise ValueError("bpe_dropout needs subwords that are merged from pairs: a tokenizer of the kind 'bpe'")
-    for backend in backends:
-        backend.model.dropout = probability
-    return tokenizer
-
-
-def _merges_pairs(backend: Tokenizer) -> bool:
-    # the kind "char" is BPE too, without merges
-    return isinstance(backend.model, models.BPE) and bool(json.loads(backend.to_str())["model"]["merges"])

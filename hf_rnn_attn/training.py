@@ -39,15 +39,13 @@ from transformers import (
     set_seed,
 )
 
-from .cuda_graphs import MULTIPLE, CudaGraphsCallback
-from .data import TokenBatchSampler, encode_afresh, encode_pairs, group_references, pair_lengths, read_pairs
-from .ema import EMA_FILE, EmaCallback
+from .data import TokenBatchSampler, encode_pairs, group_references, pair_lengths, read_pairs
 from .evaluation import TextMetric, load_metric, score_by_length, trainer_metrics
-from .minimum_risk import MinimumRisk
 from .model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
+from .model.encoder_rnn_attn import RnnAttnEncoderOutput
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from .recipe import Recipe
-from .tokenization import train_tokenizer, with_bpe_dropout
+from .tokenization import train_tokenizer
 
 
 SCHEDULES = ("linear", "exponential", "inverse_sigmoid")
@@ -65,7 +63,6 @@ TRAINER_FILES = (
     "rng_state*",
     "trainer_state.json",
     "training_args.bin",
-    EMA_FILE,
 )
 
 
@@ -79,8 +76,10 @@ class ScheduledSamplingCallback(TrainerCallback):
         exponential        epsilon_i = max(minimum, k ** i)                    0 < k < 1
         inverse_sigmoid    epsilon_i = max(minimum, k / (k + exp(i / k)))      k >= 1
 
-    The ratio depends on the global step alone, so a resumed run continues where it stopped. It reaches the model as the
-    argument `teacher_forcing_ratio` of `forward`, during training only: evaluation is untouched.
+    The ratio depends on the global step alone, so a resumed run continues where it stopped. In training, before each
+    `forward`, the model predicts without gradient, token by token; the mixed tokens then take the ordinary
+    teacher-forced path, whose gradient is the same, since none flows through a choice of tokens. Evaluation is
+    untouched. For an [`RnnAttnForConditionalGeneration`].
 
     Args:
         schedule (`str`):
@@ -137,15 +136,54 @@ class ScheduledSamplingCallback(TrainerCallback):
         return min(1.0, max(self.minimum, ratio))
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        def pass_ratio(module, positional, keywords):
-            if module.training:
-                keywords["teacher_forcing_ratio"] = self.teacher_forcing_ratio(state.global_step)
+        def mix(module, positional, keywords):
+            ratio = self.teacher_forcing_ratio(state.global_step)
+            if module.training and ratio < 1:
+                keywords = {**keywords, **_mixed_inputs(module, ratio, **keywords)}
             return positional, keywords
 
-        self._hook = model.register_forward_pre_hook(pass_ratio, with_kwargs=True)
+        self._hook = model.register_forward_pre_hook(mix, with_kwargs=True)
 
     def on_train_end(self, args, state, control, **kwargs):
         self._hook.remove()
+
+
+def _mixed_inputs(model, teacher_forcing_ratio: float, input_ids, labels, attention_mask=None, **kwargs) -> dict:
+    """Returns what takes the place of the labels alone: the encoder's outputs, and mixed decoder inputs."""
+    encoder_outputs = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
+    gold = model.prepare_decoder_input_ids_from_labels(labels)
+    mixed = mix_in_predictions(model, gold, encoder_outputs, attention_mask, teacher_forcing_ratio)
+    return {"encoder_outputs": encoder_outputs, "decoder_input_ids": mixed}
+
+
+@torch.no_grad()
+def mix_in_predictions(
+    model: RnnAttnForConditionalGeneration,
+    decoder_input_ids: torch.LongTensor,
+    encoder_outputs: RnnAttnEncoderOutput,
+    attention_mask: torch.Tensor | None,
+    teacher_forcing_ratio: float,
+) -> torch.LongTensor:
+    """Replaces some decoder inputs by what the model predicts in their place.
+
+    Args:
+        model ([`RnnAttnForConditionalGeneration`]): predicts, with its dropout where it is in training mode.
+        decoder_input_ids (`torch.LongTensor` of shape `(B, T)`): the gold tokens, the first being the start token.
+        encoder_outputs ([`RnnAttnEncoderOutput`]), attention_mask (`torch.Tensor` of shape `(B, S)`): of the sources.
+        teacher_forcing_ratio (`float`): the probability of each token but the first to stay.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, T)`: padding stays as it is.
+    """
+    mixed = decoder_input_ids.clone()
+    forced = torch.rand(mixed.shape, device=mixed.device) < teacher_forcing_ratio
+    replaceable = ~forced & (mixed != model.config.pad_token_id)
+    decoding = model.start(encoder_outputs, attention_mask)
+    for step in range(mixed.shape[1] - 1):
+        scores, _, decoding = model.step(mixed[:, step : step + 1], decoding)
+        predicted = scores[:, -1].argmax(-1)
+        mixed[:, step + 1] = torch.where(replaceable[:, step + 1], predicted, mixed[:, step + 1])
+    return mixed
 
 
 class BatchOrderCallback(TrainerCallback):
@@ -176,39 +214,18 @@ class RnnAttnTrainer(Seq2SeqTrainer):
     Args:
         tokens_per_batch (`int`, *optional*):
             Most tokens of a training batch on one process: sentences times the longer side of the longest pair.
-        minimum_risk ([`MinimumRisk`], *optional*):
-            Its risk takes a part of the loss, weighted by the words of the references.
-        risk_weight (`float`, *optional*):
-            How large a part.
-        rdrop_alpha (`float`, *optional*):
-            Each pair passes twice under different dropout, and how much the predictions differ is a part of the loss
-            with this weight, at least 0 (R-Drop, Liang et al. 2021); for an [`RnnAttnForConditionalGeneration`].
-
-    Raises:
-        ValueError: `rdrop_alpha` with another model.
     """
 
     def __init__(
         self,
         *args,
         tokens_per_batch: int | None = None,
-        minimum_risk: MinimumRisk | None = None,
-        risk_weight: float = 0.0,
-        rdrop_alpha: float | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self.minimum_risk = minimum_risk
-        self.risk_weight = risk_weight
-        self.rdrop_alpha = rdrop_alpha
         self.model_smooths = isinstance(self.model, RnnAttnForConditionalGeneration)
         if self.model_smooths:
             self.label_smoother = None
-        elif rdrop_alpha is not None:
-            raise ValueError(
-                f"rdrop_alpha: expected an RnnAttnForConditionalGeneration, got {type(self.model).__name__}; leave "
-                "rdrop_alpha out"
-            )
         self.batch_sampler = None
         if tokens_per_batch is None:
             return
@@ -217,25 +234,10 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         self.add_callback(BatchOrderCallback(self.batch_sampler))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if not model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        options = {}
-        if self.model_smooths:
-            options = {"smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
-        if self.rdrop_alpha is not None:
-            inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
-            num_items_in_batch = None if num_items_in_batch is None else 2 * num_items_in_batch
-            options["consistency"] = self.rdrop_alpha
-        loss = super().compute_loss(model, {**inputs, **options}, return_outputs, num_items_in_batch)
-        if self.minimum_risk is None:
-            return loss
-        return (1 - self.risk_weight) * loss + self.risk_weight * self._mean_risk(model, inputs, num_items_in_batch)
-
-    def _mean_risk(self, model, inputs, num_items_in_batch):
-        with self.accelerator.autocast():
-            risk = self.minimum_risk(self.model, model, inputs)
-        words = (inputs["labels"] != -100).sum(1)
-        return (risk * words).sum() / (words.sum() if num_items_in_batch is None else num_items_in_batch)
+        if model.training and self.model_smooths:
+            options = {"label_smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
+            inputs = {**inputs, **options}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def get_train_dataloader(self) -> DataLoader:
         if self.batch_sampler is None:
@@ -486,21 +488,10 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.early_stopping_patience needs training.eval_strategy: epoch or steps")
     if section.early_stopping_patience is not None and arguments.metric_for_best_model is None:
         raise ValueError(f"{where}.early_stopping_patience needs training.metric_for_best_model")
-    if section.ema_decay is not None and section.average_checkpoints is not None:
-        raise ValueError(f"{where}: ema_decay and average_checkpoints both average the weights; choose one")
-    if section.bpe_dropout is not None and recipe.data.reading.get("streaming"):
-        raise ValueError(f"{where}.bpe_dropout encodes the pairs again and cannot do so with data.streaming")
     if section.tokens_per_batch is not None and recipe.data.reading.get("streaming"):
         raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
     if section.dropout is not None and not isinstance(recipe.model, str):
         raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
-    if section.rdrop_alpha is not None and section.rdrop_alpha < 0:
-        raise ValueError(f"{where}.rdrop_alpha must be at least 0, got {section.rdrop_alpha}")
-    if section.cuda_graphs and section.minimum_risk is not None:
-        raise ValueError(
-            f"{where}: minimum_risk passes twice before it goes back, which cuda_graphs cannot; choose one"
-        )
-    _check_minimum_risk(recipe)
     _check_best_metric(recipe, arguments)
     _check_output_dir(arguments)
 
@@ -514,17 +505,6 @@ def _check_output_dir(arguments: Seq2SeqTrainingArguments):
         )
     if arguments.resume_from_checkpoint is True and not found:
         raise ValueError(f"{arguments.output_dir} holds no checkpoint to resume from; train without --resume")
-
-
-def _check_minimum_risk(recipe: Recipe):
-    section, where = recipe.training.minimum_risk, f"{recipe.file}: training.minimum_risk"
-    if section is None:
-        return
-    if section.metric not in recipe.evaluation.metrics:
-        measured = ", ".join(recipe.evaluation.metrics)
-        raise ValueError(f"{where}.metric: {section.metric} is not measured; choose one of {measured}")
-    if not 0 <= section.weight <= 1:
-        raise ValueError(f"{where}.weight must lie between 0 and 1, got {section.weight}")
 
 
 def _check_best_metric(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
@@ -626,54 +606,25 @@ def _build_trainer(
     tokenizer: PreTrainedTokenizerBase,
     pairs: dict[str, Dataset | IterableDataset],
 ) -> Seq2SeqTrainer:
-    multiple = MULTIPLE if recipe.training.cuda_graphs else None
     options = {
         "model": model,
         "args": arguments,
-        "data_collator": DataCollatorForSeq2Seq(tokenizer, model=model, pad_to_multiple_of=multiple),
+        "data_collator": DataCollatorForSeq2Seq(tokenizer, model=model),
         "processing_class": tokenizer,
-        "train_dataset": _training_pairs(recipe, pairs["train"], tokenizer),
+        "train_dataset": encode_pairs(pairs["train"], tokenizer, **recipe.data.encoding),
         "callbacks": _build_callbacks(recipe),
     }
     if "validation" in pairs:
         options["eval_dataset"] = encode_pairs(pairs["validation"], tokenizer)
         if arguments.predict_with_generate:
             options["compute_metrics"] = trainer_metrics(tokenizer, _load_metrics(recipe))
-    if recipe.training.minimum_risk is not None:
-        options |= _minimum_risk(recipe, tokenizer)
-    section = recipe.training
-    return RnnAttnTrainer(**options, tokens_per_batch=section.tokens_per_batch, rdrop_alpha=section.rdrop_alpha)
-
-
-def _minimum_risk(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    section = recipe.training.minimum_risk
-    metric = load_metric(section.metric, **recipe.evaluation.metrics[section.metric])
-
-    def cost(prediction: str, reference: str) -> float:
-        share = metric.score_alone(prediction, reference) / 100
-        return share if section.metric in ERROR_RATES else 1 - share
-
-    risk = MinimumRisk(tokenizer, cost, section.candidates)
-    return {"minimum_risk": risk, "risk_weight": section.weight}
-
-
-def _training_pairs(
-    recipe: Recipe, pairs: Dataset | IterableDataset, tokenizer: PreTrainedTokenizerBase
-) -> Dataset | IterableDataset:
-    encoded = encode_pairs(pairs, tokenizer, **recipe.data.encoding)
-    if recipe.training.bpe_dropout is None:
-        return encoded
-    return encode_afresh(encoded, with_bpe_dropout(tokenizer, recipe.training.bpe_dropout))
+    return RnnAttnTrainer(**options, tokens_per_batch=recipe.training.tokens_per_batch)
 
 
 def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
     callbacks = []
     if recipe.training.scheduled_sampling is not None:
         callbacks.append(ScheduledSamplingCallback(**dataclasses.asdict(recipe.training.scheduled_sampling)))
-    if recipe.training.ema_decay is not None:
-        callbacks.append(EmaCallback(recipe.training.ema_decay))
-    if recipe.training.cuda_graphs:
-        callbacks.append(CudaGraphsCallback())
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
     return callbacks

@@ -14,8 +14,6 @@ OURS = "hf_rnn_attn"
 SYSTEMS = {
     OURS: ("ours", "{}"),
     f"{OURS} bf16": ("ours", "{} bf16"),
-    f"{OURS} graphs": ("ours", "{} graphs"),
-    f"{OURS} bf16 graphs": ("ours", "{} bf16 graphs"),
     f"{OURS} int8": ("ours", "{} int8"),
     "OpenNMT-py": ("opennmt", "{}"),
     "JoeyNMT": ("joeynmt", "{}"),
@@ -31,7 +29,7 @@ GROUPS = {
     "single": "greedy, one sentence at a time",
 }
 # for these the floors count the right work; the others have another architecture or another precision
-SAME_WORK = (OURS, f"{OURS} graphs", "OpenNMT-py", "JoeyNMT", "bare loop")
+SAME_WORK = (OURS, "OpenNMT-py", "JoeyNMT", "bare loop")
 # workers of systems whose training is not compared: a Transformer's is another, and CTranslate2 has none
 DECODING_ONLY = ("marian", "ctranslate2")
 

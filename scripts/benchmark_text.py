@@ -24,7 +24,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 import hf_rnn_attn
-from hf_rnn_attn.bulk import batches_by_length, translate_lines, translate_lines_in_processes
+from hf_rnn_attn.bulk import batches_by_length, translate_lines
 from hf_rnn_attn.data import encode_pairs, read_pairs
 from hf_rnn_attn.training import keep_freed_memory
 
@@ -50,11 +50,11 @@ def main():
             paths = [write_lines(Path(folder, name), side, count) for name, side in zip("st", sides, strict=True)]
             (read, encoded), memory = in_a_process(read_corpus, *paths)
             print(f"| {count:,} | {read:,.0f} | {encoded:,.0f} | {memory:,.0f} |", flush=True)
-        print("\n| lines | processes | speed, batches alone: 1 | memory, MiB |\n| --: | --: | --: | --: |")
+        print("\n| lines | speed, batches alone: 1 | memory, MiB |\n| --: | --: | --: |")
         for count in LINES_TRANSLATED:
             path = write_lines(Path(folder, "s"), sides[0], count)
-            for processes, (ratio, memory) in compare(path, arguments.threads, arguments.repeats).items():
-                print(f"| {count:,} | {processes} | {ratio:.2f} | {memory:,.0f} |", flush=True)
+            ratio, memory = compare(path, arguments.threads, arguments.repeats)
+            print(f"| {count:,} | {ratio:.2f} | {memory:,.0f} |", flush=True)
 
 
 def write_lines(path: Path, lines: list[str], count: int) -> Path:
@@ -86,15 +86,15 @@ def read_corpus(source: Path, target: Path) -> tuple[float, float]:
     return number / (read - start), first / (time.perf_counter() - read)
 
 
-def compare(path: Path, threads: int, repeats: int) -> dict[int, tuple[float, float]]:
-    """By the number of processes: the speed, where that of the batches alone is 1, and the memory; medians."""
+def compare(path: Path, threads: int, repeats: int) -> tuple[float, float]:
+    """Returns the speed, where that of the batches alone is 1, and the memory in MiB; medians."""
     rounds = []
     for _ in range(repeats):
         alone, _ = in_a_process(translate_batches, path, threads)
-        found = {processes: in_a_process(translate_text, path, threads, processes) for processes in (1, 2)}
-        rounds.append({processes: (alone / seconds, memory) for processes, (seconds, memory) in found.items()})
-    columns = {processes: zip(*(one[processes] for one in rounds), strict=True) for processes in rounds[0]}
-    return {processes: tuple(map(statistics.median, column)) for processes, column in columns.items()}
+        seconds, memory = in_a_process(translate_text, path, threads)
+        rounds.append((alone / seconds, memory))
+    ratio, memory = map(statistics.median, zip(*rounds, strict=True))
+    return ratio, memory
 
 
 def translate_batches(path: Path, threads: int) -> float:
@@ -113,24 +113,14 @@ def translate_batches(path: Path, threads: int) -> float:
     return time.perf_counter() - start
 
 
-def load_translator():
-    return pipeline("translation", model=MODEL, num_beams=1)
-
-
-def translate_text(path: Path, threads: int, processes: int) -> float:
-    """Seconds from the first line to the last translation; with several processes their start is part of it."""
+def translate_text(path: Path, threads: int) -> float:
+    """Returns the seconds from the first line to the last translation."""
     torch.set_num_threads(threads)
-    translator = load_translator()
+    translator = pipeline("translation", model=MODEL, num_beams=1)
     with path.open(encoding="utf-8") as file:
         lines = (line.rstrip("\n") for line in file)
         start = time.perf_counter()
-        if processes == 1:
-            windows = translate_lines(lines, translator, TOKENS_PER_BATCH)
-        else:
-            windows = translate_lines_in_processes(
-                lines, load_translator, translator.tokenizer, TOKENS_PER_BATCH, processes
-            )
-        count = sum(map(len, windows))
+        count = sum(map(len, translate_lines(lines, translator, TOKENS_PER_BATCH)))
         seconds = time.perf_counter() - start
     if count != sum(1 for _ in path.open(encoding="utf-8")):
         raise RuntimeError(f"{count} translations do not belong to the lines of {path}")

@@ -76,14 +76,6 @@ def test_pairs_are_aligned_by_what_was_looked_at(joint, mirrored, expected):
     assert [format_links(links) for links in found] == expected
 
 
-def test_a_word_can_be_linked_when_it_is_read():
-    sources, targets = ["der Hund schläft tief", "eine Katze"], ["the dog sleeps", "cat"]
-    tokenizer = train_tokenizer(sources, targets, kind="word")
-    found = align(Diagonal(mirrored=False), tokenizer, sources, targets, step="read")
-    # each word by the row after its own
-    assert [format_links(links) for links in found] == ["1-0 2-1 3-2", "1-0"]
-
-
 def test_a_dictionary_holds_the_most_frequent_links():
     sources, targets = ["ein hund", "hund da", "da"], ["a dog", "dog", "there here"]
     links = [{(0, 0), (1, 1)}, {(0, 0), (1, 0)}, {(0, 0), (0, 1)}]
@@ -110,7 +102,5 @@ def test_what_cannot_be_aligned_is_refused():
     tokenizer = train_tokenizer(["a"], ["b"], kind="word")
     with pytest.raises(ValueError, match="as many targets as sources, got 2 and 1"):
         list(align(make_model(), tokenizer, ["a"], ["b", "b"]))
-    with pytest.raises(ValueError, match="a step of predicted, read, got 'later'"):
-        list(align(make_model(), tokenizer, ["a"], ["b"], step="later"))
     with pytest.raises(ValueError, match="returned none"):
         list(align(make_model(attention_score="none"), tokenizer, ["a"], ["b"]))

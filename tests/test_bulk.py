@@ -1,8 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Bulk translation: windows, batches, order, how far ahead is read; and several processes with a model."""
-
-import functools
+"""Bulk translation: windows, batches, order, how far ahead is read."""
 
 import pytest
 import torch
@@ -111,15 +109,3 @@ def test_batches_translate_as_one_line_at_a_time_does(translator, one_by_one, sm
     assert [len(window) for window in windows] == [3, 3, 2]
     assert sum(windows, []) == one_by_one
     assert len(set(one_by_one)) > 4
-
-
-def test_processes_share_the_batches_and_keep_the_order(checkpoint, translator, one_by_one, small_windows):
-    load = functools.partial(pipeline, "translation", model=checkpoint)
-    lines = Counted()
-    endless = (LINES[index % len(LINES)] for index, _ in enumerate(lines))
-    windows = bulk.translate_lines_in_processes(endless, load, translator.tokenizer, 9, processes=2)
-    expected = one_by_one * 2
-    assert [next(windows) for _ in range(4)] == [expected[start : start + 3] for start in range(0, 12, 3)]
-    # the fourth window and the one after it
-    assert lines.read == 15
-    windows.close()

@@ -4,7 +4,6 @@
 
 import io
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +95,6 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         (["evaluate", "a", "b", "c"], "got 3 files"),
         (["evaluate", "missing.tsv"], "missing.tsv: no such file"),
         (["evaluate", "a.tsv", "--metrics", "blue"], "unknown metric 'blue'"),
-        (["translate", "--model", "missing", "--processes", "2"], "couldn't find them"),
         (["translate", "--model", "model", "-i", "missing.txt"], "No such file or directory: 'missing.txt'"),
     ],
 )
@@ -105,6 +103,13 @@ def test_a_mistake_is_one_line_and_status_two(arguments, message, translator, ca
     assert cli.main(arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("hf-rnn-attn: error: ") and message in printed and printed.count("\n") == 1
+
+
+def test_a_model_that_is_missing_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["translate", "--model", "missing", "ein hund"]) == 2
+    printed = capsys.readouterr().err
+    assert "couldn't find them" in printed and printed.count("\n") == 1
 
 
 def test_a_recipe_mistake_on_the_command_line(tmp_path, capsys):
@@ -190,24 +195,9 @@ def test_translate_takes_sentences_too(translator, capsys):
     assert "got both" in capsys.readouterr().err
 
 
-def test_processes_get_a_loader_that_travels(tmp_path, monkeypatch):
-    def translate(lines, load, tokenizer, tokens_per_batch, processes):
-        (model,), beams = pickle.loads(pickle.dumps(load)).args
-        yield [f"{line} {model} {beams} {tokenizer} {tokens_per_batch} {processes}" for line in lines]
-
-    monkeypatch.setattr("hf_rnn_attn.bulk.translate_lines_in_processes", translate)
-    monkeypatch.setattr(cli, "_load_tokenizer", lambda name: f"tokenizer of {name}")
-    (tmp_path / "in.txt").write_text("a\n\n")
-    files = ["-i", str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.txt")]
-    assert cli.main(["translate", "--model", "model", *files, "--processes", "2", "--batch-tokens", "7"]) == 0
-    expected = "model None tokenizer of model 7 2\n"
-    assert (tmp_path / "out.txt").read_text() == f"a {expected} {expected}"
-
-
-@pytest.mark.parametrize("option", ["--processes", "--batch-tokens"])
-def test_counts_are_at_least_one(option, capsys):
+def test_a_count_is_at_least_one(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["translate", "--model", "model", option, "0"])
+        cli.main(["translate", "--model", "model", "--batch-tokens", "0"])
     assert "expected a number of at least 1, got 0" in capsys.readouterr().err
 
 
@@ -309,5 +299,5 @@ def test_a_saved_model_aligns_words(tmp_path, capsys):
     assert (tmp_path / "links.txt").read_text() == "0-0 0-1\n0-0\n"
     assert json.loads(capsys.readouterr().err.splitlines()[-1]) == {"score": 0.0, "precision": 100.0, "recall": 100.0}
     # seen from the other side, the one source word looks at one of the two
-    assert cli.main([*arguments[:4], "--reverse", str(tmp_path), "--step", "read"]) == 0
+    assert cli.main([*arguments[:4], "--reverse", str(tmp_path)]) == 0
     assert capsys.readouterr().out in ("0-0\n0-0\n", "0-1\n0-0\n")

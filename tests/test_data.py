@@ -21,13 +21,11 @@ import hf_rnn_attn.data as data_module
 from hf_rnn_attn.data import (
     DataError,
     TokenBatchSampler,
-    encode_afresh,
     encode_pairs,
     group_references,
     pair_lengths,
     read_pairs,
 )
-from hf_rnn_attn.tokenization import train_tokenizer, with_bpe_dropout
 
 
 PAIRS = [("ein Haus", "a house"), ("zwei Häuser", "two houses")]
@@ -417,21 +415,6 @@ def test_encode_pairs_refuses_wrong_options(tokenizer):
         encode_pairs(pairs, tokenizer, max_target_length=1)
     with pytest.raises(DataError, match="no pair is left of 2: 2 x target too long"):
         encode_pairs(pairs.select([2, 3]), tokenizer, max_target_length=2, on_long="skip")
-
-
-@pytest.mark.parametrize("joint", [True, False])
-def test_rows_are_encoded_afresh_and_keep_their_stored_lengths(joint):
-    texts, sources = ["the weather and the feather", "whether the leather"], ["das Wetter", "ob das Leder oder Federn"]
-    plain = train_tokenizer(sources, texts, kind="bpe", vocab_size=320, joint=joint)
-    stored = encode_pairs(Dataset.from_dict({"source": sources, "target": texts}), plain)
-    fresh = encode_afresh(stored, with_bpe_dropout(plain, 0.8))
-    assert fresh.column_names == stored.column_names and pair_lengths(fresh) == pair_lengths(stored)
-    epochs = [fresh[:]["labels"] for _ in range(5)]
-    assert any(rows != epochs[0] for rows in epochs)
-    row = fresh.__getitems__([1])[0]
-    assert len(row["input_ids"]) == len(row["attention_mask"]) > len(stored[1]["input_ids"])
-    assert plain.decode(row["labels"], skip_special_tokens=True) == texts[1]
-    assert encode_afresh(stored, plain)[:] == stored[:]
 
 
 def test_references_of_a_source_are_grouped_wherever_they_stand():

@@ -201,18 +201,3 @@ def test_score_by_length_refuses_wrong_input():
             score_by_length(["a"], ["a"], ["a"], metric, edges)
     with pytest.raises(ValueError, match="got 1, 1 and 2"):
         score_by_length(["a"], ["a"], ["a", "b"], metric, (3,))
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "expected"),
-    [
-        ("sacrebleu", {"tokenize": "none"}, sacrebleu.sentence_bleu("the cat", ["the dog"], tokenize="none").score),
-        ("sacrebleu", {}, sacrebleu.sentence_bleu("the cat", ["the dog"]).score),
-        ("exact_match", {}, 0.0),
-        ("token_error_rate", {}, 50.0),
-        ("cer", {}, 300 / 7),
-    ],
-)
-def test_a_text_alone_gets_the_score_of_a_sentence(name, options, expected):
-    assert load_metric(name, **options).score_alone("the cat", "the dog") == pytest.approx(expected)
-    assert load_metric(name, **options).score_alone("the cat", "the cat") == pytest.approx(0.0 if "er" in name else 100)

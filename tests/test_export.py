@@ -30,8 +30,8 @@ OTHER_OPTIONS = [
     {"bridge": "zero", "decoder_layers": 2},
     {"bridge": "copy", "encoder_layers": 2, "decoder_layers": 3, "encoder_residual": True, "decoder_residual": True},
     {"encoder_bidirectional": False, "reverse_source": True},
-    {"encoder_cell_type": "gru", "decoder_layers": 2, "attention_scaling": True},
-    {"attention_heads": 2, "attention_span": "local-p"},
+    {"encoder_cell_type": "gru", "decoder_layers": 2},
+    {"attention_span": "local-p"},
     {"pointer_generator": True, "decoder_layers": 2},
 ]
 

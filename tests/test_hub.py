@@ -306,9 +306,9 @@ def test_a_folder_without_its_code_is_refused(world, tmp_path):
 
 def test_a_folder_with_other_code_is_refused(world, tmp_path):
     shutil.copytree(world["run"] / "hub", tmp_path / "copy")
-    code = tmp_path / "copy" / "plain_search_rnn_attn.py"
+    code = tmp_path / "copy" / "search_rnn_attn.py"
     original = code.read_text("utf-8")
-    changed = original.replace("logits = self._output_layer(", "logits = -self._output_layer(")
+    changed = original.replace("logits[:, -1].float()", "-logits[:, -1].float()")
     assert changed != original
     code.write_text(changed, "utf-8")
     with pytest.raises(ValueError, match="without hf_rnn_attn 'der hund' becomes"):

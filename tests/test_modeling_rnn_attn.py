@@ -259,7 +259,7 @@ def test_input_ids_and_embeddings_exclude_each_other():
 
 
 def test_dropout_works_in_training_only():
-    model = make_model(encoder_dropout=0.5, decoder_dropout=0.5, word_dropout=0.3, encoder_layers=2, decoder_layers=2)
+    model = make_model(encoder_dropout=0.5, decoder_dropout=0.5, encoder_layers=2, decoder_layers=2)
     inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "labels": pad(TARGETS, -100)}
     assert model(**inputs).loss == model(**inputs).loss
     model.train()

@@ -41,7 +41,7 @@ training:
   tokens_per_batch: 2000
   freeze: ["model.encoder.*"]
   scheduled_sampling: {schedule: linear, k: 1.0, c: 1e-4}
-generation: {num_beams: 5, coverage_penalty: 0.2}
+generation: {num_beams: 5, length_penalty: 0.2}
 evaluation: {metrics: {sacrebleu: {lowercase: true}, chrf: }, by_length: [10]}
 """)
     )
@@ -56,7 +56,7 @@ evaluation: {metrics: {sacrebleu: {lowercase: true}, chrf: }, by_length: [10]}
     assert (recipe.training.tokens_per_batch, recipe.training.freeze) == (2000, ["model.encoder.*"])
     assert recipe.training.scheduled_sampling.c == 0.0001
     assert recipe.evaluation.metrics == {"sacrebleu": {"lowercase": True}, "chrf": {}}
-    assert json.loads(json.dumps(recipe.to_dict()))["generation"] == {"num_beams": 5, "coverage_penalty": 0.2}
+    assert json.loads(json.dumps(recipe.to_dict()))["generation"] == {"num_beams": 5, "length_penalty": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,6 @@ evaluation: {metrics: {sacrebleu: {lowercase: true}, chrf: }, by_length: [10]}
         ("tokenizer: {vocabsize: 10}", "tokenizer.vocabsize", "vocab_size"),
         ("model: {atention_score: dot}", "model.atention_score", "attention_score"),
         ("training: {output_dir: o, learning_rte: 1}", "training.learning_rte", "learning_rate"),
-        ("training: {output_dir: o, minimum_risk: {metrics: cer}}", "training.minimum_risk.metrics", "metric"),
         ("training: {output_dir: o, token_per_batch: 1}", "training.token_per_batch", "tokens_per_batch"),
         (
             "training: {output_dir: o, scheduled_sampling: {shedule: linear}}",
@@ -112,10 +111,6 @@ def test_the_vocabulary_cannot_be_set_beside_the_tokenizer(write):
         (MINIMAL + "generation: {num_beams: -1, max_new_tokens: -1}", "generation: "),
         (MINIMAL + "model: ./checkpoint\ntokenizer: {kind: bpe}", "brings its tokenizer; remove this section"),
         ("data: {train: t.tsv}\ntraining: {output_dir: o, scheduled_sampling: {k: 1}}", "schedule is missing"),
-        (
-            "data: {train: t.tsv}\ntraining: {output_dir: o, minimum_risk: {metric: cer, weight: 1}}",
-            "minimum_risk.candidates is missing",
-        ),
     ],
 )
 def test_a_mistake_is_reported_with_the_file(write, text, message):

@@ -13,7 +13,7 @@ import pytest
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
-from hf_rnn_attn.tokenization import train_tokenizer, with_bpe_dropout
+from hf_rnn_attn.tokenization import train_tokenizer
 
 
 DATA = Path(os.environ.get("HF_RNN_ATTN_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -283,32 +283,3 @@ def test_real_text_comes_back(kind):
     decomposed = [unicodedata.normalize("NFD", text) for text in targets]
     ids = tokenizer(text_target=decomposed)["input_ids"]
     assert tokenizer.batch_decode(ids, skip_special_tokens=True) == [nfc(text) for text in targets]
-
-
-@pytest.mark.parametrize("joint", [True, False])
-def test_bpe_dropout_divides_anew_and_decodes_alike(joint):
-    texts = ["the weather and the feather", "whether the leather", "a <s> ▁ weather—42 ☃"] * 3
-    plain = train_tokenizer(texts, texts, kind="bpe", vocab_size=320, joint=joint)
-    random = with_bpe_dropout(plain, 0.8)
-    expected = plain(texts, text_target=texts)
-    for name in ("input_ids", "labels"):
-        divisions = [random(texts, text_target=texts)[name] for _ in range(5)]
-        assert all(sum(map(len, rows)) > sum(map(len, expected[name])) for rows in divisions)
-        assert any(rows != divisions[0] for rows in divisions)
-        reader = random if name == "labels" else getattr(random, "source_tokenizer", random)
-        original = plain if name == "labels" else getattr(plain, "source_tokenizer", plain)
-        for rows in divisions:
-            decoded = reader.batch_decode(rows, skip_special_tokens=True)
-            assert decoded == original.batch_decode(expected[name], skip_special_tokens=True)
-    assert plain(texts, text_target=texts).data == expected.data
-
-
-def test_bpe_dropout_is_for_subwords_and_a_probability():
-    texts = ["ein Hund"]
-    with pytest.raises(ValueError, match="between 0 and 1, got 1"):
-        with_bpe_dropout(train_tokenizer(texts, texts, kind="bpe", vocab_size=300), 1)
-    for kind in ("char", "word", "unigram"):
-        with pytest.raises(ValueError, match="a tokenizer of the kind 'bpe'"):
-            with_bpe_dropout(train_tokenizer(texts, texts, kind=kind, vocab_size=300), 0.1)
-    mixed = train_tokenizer(texts, texts, kind="bpe", target_kind="char", vocab_size=300, joint=False)
-    assert with_bpe_dropout(mixed, 0.9).tokenize("ein Hund") != mixed.tokenize("ein Hund")

@@ -11,7 +11,6 @@ import torch
 from serving import decoding_tasks, pad, serve
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
-from hf_rnn_attn.cuda_graphs import MULTIPLE, GraphedRecurrence
 from hf_rnn_attn.quantization import quantize
 from hf_rnn_attn.training import keep_freed_memory
 
@@ -33,11 +32,9 @@ def new_model(sizes: dict) -> RnnAttnForConditionalGeneration:
     return model
 
 
-def train_step(model, optimizer, pairs, bf16: bool = False, multiple: int = 1) -> int:
-    """`multiple`: of what the length of the targets is, with padding."""
+def train_step(model, optimizer, pairs, bf16: bool = False) -> int:
     sources, targets = ([row + [EOS] for row in side] for side in zip(*pairs, strict=True))
     labels, input_ids = pad(targets, -100), pad(sources, PAD)
-    labels = torch.nn.functional.pad(labels, (0, -labels.shape[1] % multiple), value=-100)
     labels, input_ids = labels.to(model.device), input_ids.to(model.device)
     mask = (input_ids != PAD).long()
     # as `hf-rnn-attn train` does it
@@ -56,15 +53,12 @@ def generate(model, rows, beams: int, length: int) -> int:
     return model.generate(input_ids, attention_mask=mask, num_beams=beams, max_length=length + 1)[:, 1:].numel()
 
 
-def training_tasks(workload: dict, suffix: str = "", graphs: bool = False):
+def training_tasks(workload: dict):
     model = new_model(workload["sizes"]).to(workload["device"]).train()
     optimizer, batches = torch.optim.Adam(model.parameters(), fused=True), workload["training"]
-    if graphs:
-        recurrence = model.model.decoder.recurrence
-        recurrence.forward = GraphedRecurrence(recurrence)
     return {
-        f"training{lower}{suffix}": lambda index, lower=lower: train_step(
-            model, optimizer, batches[index % len(batches)], bool(lower), MULTIPLE if graphs else 1
+        f"training{lower}": lambda index, lower=lower: train_step(
+            model, optimizer, batches[index % len(batches)], bool(lower)
         )
         for lower in ("", " bf16")
     }
@@ -73,7 +67,7 @@ def training_tasks(workload: dict, suffix: str = "", graphs: bool = False):
 def build(workload: dict):
     keep_freed_memory()
     if workload["device"] == "cuda":
-        return training_tasks(workload) | training_tasks(workload, " graphs", graphs=True)
+        return training_tasks(workload)
     model = new_model(workload["sizes"]).eval()
     bf16, int8 = copy.deepcopy(model).to(torch.bfloat16), copy.deepcopy(model)
     quantize(int8)
