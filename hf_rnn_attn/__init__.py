@@ -6,47 +6,40 @@ Importing the package registers the model with the library's Auto classes and gi
 which without a model translates with one that the package carries.
 """
 
-import importlib
-import sys
 from pathlib import Path
 
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.pipelines import PIPELINE_REGISTRY
 
-__version__ = "0.1.0"
+from .model.configuration_rnn_attn import RnnAttnConfig
+from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
+from .model.pipeline_rnn_attn import TranslationPipeline
+from .model.tokenization_rnn_attn import RnnAttnTokenizer
+from .tokenization import train_tokenizer
 
-_MODULES = {
-    "RnnAttnConfig": ".model.configuration_rnn_attn",
-    "RnnAttnForConditionalGeneration": ".model.modeling_rnn_attn",
-    "RnnAttnModel": ".model.modeling_rnn_attn",
-    "RnnAttnTokenizer": ".model.tokenization_rnn_attn",
-    "TranslationPipeline": ".model.pipeline_rnn_attn",
-    "train_tokenizer": ".tokenization",
-}
+
+__version__ = "0.2.0"
 
 # checkpoints that come with the package, by the codes of source and target language; the first is the default
 BUNDLED = {
-    languages: str(Path(__file__).parent / "checkpoints" / "tatoeba-{}-{}".format(*languages))
-    for languages in (("de", "en"), ("en", "de"))
+    (source, target): str(Path(__file__).parent / "checkpoints" / f"tatoeba-{source}-{target}")
+    for source, target in (("de", "en"), ("en", "de"))
 }
 
-__all__ = ["BUNDLED", *sorted(_MODULES)]
+__all__ = [
+    "BUNDLED",
+    "RnnAttnConfig",
+    "RnnAttnForConditionalGeneration",
+    "RnnAttnModel",
+    "RnnAttnTokenizer",
+    "TranslationPipeline",
+    "train_tokenizer",
+]
 
 
-def __getattr__(name: str):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name], __name__), name)
-
-
-def register():
-    """Registers configuration, models and tokenizer, and what `pipeline` loads where no model is named; the translation
-    task comes with the configuration's file. A second call changes nothing."""
-    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
-    from transformers.pipelines import PIPELINE_REGISTRY
-
-    from .model.configuration_rnn_attn import RnnAttnConfig
-    from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
-    from .model.tokenization_rnn_attn import RnnAttnTokenizer
-
+def register() -> None:
+    """Registers configuration, models and tokenizer with the Auto classes, and the default models of the translation
+    task, which comes with the configuration's file. A second call changes nothing."""
     AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
     AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
     AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)
@@ -58,6 +51,4 @@ def register():
     defaults.setdefault("model", (next(iter(BUNDLED.values())), None))
 
 
-# `hf-rnn-attn --help` answers without waiting for torch; the commands that need the models call `register` themselves
-if Path(sys.argv[0]).name != "hf-rnn-attn":
-    register()
+register()

@@ -488,7 +488,7 @@ def _describe_long(place: str, side: str, lengths: dict[str, int], limits: dict[
 
 def group_references(pairs: Dataset) -> Dataset:
     """
-    One row for each source, with all its targets: what a metric with several references wants.
+    Returns one row for each source, with all its targets: what a metric with several references wants.
 
     Args:
         pairs (`Dataset`):
@@ -498,13 +498,12 @@ def group_references(pairs: Dataset) -> Dataset:
         `Dataset`: the sources in the order of their first rows, "target" of that row, and "references", the list of
         different targets.
     """
-    targets: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, Any]] = {}
     for source, target in zip(pairs["source"], pairs["target"], strict=True):
-        references = targets.setdefault(source, [])
-        if target not in references:
-            references.append(target)
-    rows = [{"source": source, "target": texts[0], "references": texts} for source, texts in targets.items()]
-    return Dataset.from_list(rows)
+        group = groups.setdefault(source, {"source": source, "target": target, "references": []})
+        if target not in group["references"]:
+            group["references"].append(target)
+    return Dataset.from_list(list(groups.values()))
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:

@@ -12,10 +12,12 @@ with the signature that has to stand beside a published score.
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import evaluate
 import numpy as np
 from datasets import Features, List, Value
+from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
@@ -217,24 +219,14 @@ def _error_rate(predictions: list[str], references: list[list[str]], units: Call
     edits = length = 0
     for prediction, accepted in zip(predictions, references, strict=True):
         predicted = units(prediction)
-        candidates = [(edit_distance(predicted, reference), len(reference)) for reference in map(units, accepted)]
+        candidates = [
+            (Levenshtein.distance(predicted, reference), len(reference)) for reference in map(units, accepted)
+        ]
         nearest = min(candidates, key=lambda candidate: (candidate[0], -candidate[1]))
         edits, length = edits + nearest[0], length + nearest[1]
     if length == 0:
         raise ValueError("the references are all empty; an error rate needs at least one unit to divide by")
     return {"score": 100.0 * edits / length, "edits": edits, "length": length}
-
-
-def edit_distance(first: Sequence, second: Sequence) -> int:
-    """Fewest insertions, deletions and substitutions that turn one sequence into the other (Levenshtein 1966)."""
-    previous = list(range(len(second) + 1))
-    for row, item in enumerate(first, start=1):
-        current = [row]
-        for column, other in enumerate(second, start=1):
-            substituted = previous[column - 1] + (item != other)
-            current.append(min(substituted, previous[column] + 1, current[-1] + 1))
-        previous = current
-    return previous[-1]
 
 
 # the names of the Hub's own metrics where it has one
@@ -246,6 +238,10 @@ METRICS: dict[str, type[TextMetric]] = {
     "cer": CharacterErrorRate,
     "token_error_rate": TokenErrorRate,
 }
+
+
+# metrics of which less is better
+ERROR_RATES = ("ter", "cer", "token_error_rate")
 
 
 def load_metric(name: str, **options) -> TextMetric:
@@ -320,6 +316,32 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray) -> list[str]:
     # the trainer pads with -100 what it gathers, predictions included; no tokenizer has such an id
     ids = np.where(ids == -100, tokenizer.pad_token_id, ids)
     return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def score_texts(
+    sources: Sequence[str],
+    translations: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    metrics: Mapping[str, TextMetric],
+    by_length: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Returns the result of each metric by its name; with `by_length`, also the first metric by length of the source.
+
+    Args:
+        sources, translations, references (`Sequence`):
+            In the same order; a reference is one text or a list of accepted texts.
+        metrics (`Mapping[str, TextMetric]`):
+            Each under the name that its result gets.
+        by_length (`Sequence[int]`, *optional*):
+            The `edges` of [`score_by_length`].
+    """
+    results = {
+        name: metric.compute(predictions=translations, references=references) for name, metric in metrics.items()
+    }
+    if by_length:
+        first = next(iter(metrics.values()))
+        results["by_length"] = score_by_length(sources, translations, references, first, by_length)
+    return results
 
 
 def score_by_length(

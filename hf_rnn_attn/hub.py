@@ -3,7 +3,7 @@
 """The way out: a finished run becomes a folder that stands alone, with its model card, and goes to the Hub.
 
 This file holds the check of such a folder, the numbers of the card and the upload. It knows what
-[`hf_rnn_attn.training.train`] leaves in the folder of a run, and does not know how it came about.
+[`hf_rnn_attn.training.run.train`] leaves in the folder of a run, and does not know how it came about.
 """
 
 import json
@@ -26,12 +26,11 @@ from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, StrictUndefined, Template
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, pipeline
 
-import hf_rnn_attn
-
+from . import __version__
 from .data import read_pairs
 from .model.configuration_rnn_attn import RnnAttnConfig
-from .recipe import FILE_SUFFIXES
-from .training import RESULTS_FILE
+from .training.recipe import FILE_SUFFIXES
+from .training.run import RESULTS_FILE
 from .visualization import plot_attention, plot_training
 
 
@@ -472,7 +471,7 @@ def render_card(
         megabytes=size / 1e6,
         decoding=_decoding(folder, results["recipe"]["generation"]),
         pictures=[name for name in (TRAINING_PICTURE, ATTENTION_PICTURE) if (folder / name).exists()],
-        version=hf_rnn_attn.__version__,
+        version=__version__,
     )
     return ModelCard(text)
 

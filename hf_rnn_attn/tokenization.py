@@ -41,7 +41,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
+from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
 
 TokenizerKind = Literal["bpe", "unigram", "word", "char"]

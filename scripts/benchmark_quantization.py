@@ -18,7 +18,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import hf_rnn_attn
 from hf_rnn_attn.evaluation import load_metric
-from hf_rnn_attn.quantization import WEIGHTS_NAME, load_quantized, quantize, save_quantized
+from hf_rnn_attn.inference.quantization import WEIGHTS_NAME, load_quantized, quantize, save_quantized
 
 
 def main():

@@ -24,9 +24,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 import hf_rnn_attn
-from hf_rnn_attn.bulk import batches_by_length, translate_lines
 from hf_rnn_attn.data import encode_pairs, read_pairs
-from hf_rnn_attn.training import keep_freed_memory
+from hf_rnn_attn.inference.bulk import batches_by_length, translate_lines
+from hf_rnn_attn.training.run import keep_freed_memory
 
 
 MODEL = hf_rnn_attn.BUNDLED["de", "en"]

@@ -7,7 +7,8 @@ import torch
 from transformers import pipeline
 
 import hf_rnn_attn
-from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, bulk
+from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
+from hf_rnn_attn.inference import bulk
 from hf_rnn_attn.tokenization import train_tokenizer
 
 

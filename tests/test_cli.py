@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
-from hf_rnn_attn.quantization import Int8Linear
+from hf_rnn_attn.inference.quantization import Int8Linear
 from hf_rnn_attn.tokenization import train_tokenizer
 
 
@@ -52,7 +52,7 @@ def test_help_answers_without_loading_the_libraries(arguments):
     # on an idle machine this takes a tenth of a second; torch alone would take seconds
     code = (
         "import sys; sys.argv = ['hf-rnn-attn', *%r]\n"
-        "from hf_rnn_attn.cli import main\n"
+        "from hf_rnn_attn_cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'yaml', 'tqdm'} & set(sys.modules)), file=sys.stderr)"
@@ -122,13 +122,13 @@ def test_a_recipe_mistake_on_the_command_line(tmp_path, capsys):
 def test_resume_and_set_reach_the_recipe(tmp_path, monkeypatch):
     recipe, recipes = tmp_path / "recipe.yaml", []
     recipe.write_text("data: {train: t.tsv}\ntraining: {output_dir: o}\n")
-    monkeypatch.setattr("hf_rnn_attn.training.train", recipes.append)
+    monkeypatch.setattr("hf_rnn_attn.training.run.train", recipes.append)
     assert cli.main(["train", str(recipe), "--set", "training.seed=7", "--resume"]) == 0
     assert recipes[0].training.arguments == {"output_dir": "o", "seed": 7, "resume_from_checkpoint": True}
 
 
 def test_translate_keeps_one_line_for_each_line(translator, tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_rnn_attn.bulk.WINDOW_LINES", 2)
+    monkeypatch.setattr("hf_rnn_attn.inference.bulk.WINDOW_LINES", 2)
     source, target = tmp_path / "source.txt", tmp_path / "target.txt"
     # a line separator and a carriage return inside of a line are text; the last line has no end
     source.write_bytes("ein hund\r\n\nzwei\u2028drei\nrot\rblau\nende".encode())

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from hf_rnn_attn.dates import DAYS, LETTER_CASES, LOCALES, date_pairs, date_patterns, date_splits, write_date
+from hf_rnn_attn.demo.dates import DAYS, LETTER_CASES, LOCALES, date_pairs, date_patterns, date_splits, write_date
 
 
 @pytest.mark.parametrize(

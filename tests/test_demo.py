@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from hf_rnn_attn import demo
-from hf_rnn_attn.recipe import load_recipe
+from hf_rnn_attn.demo import demo
+from hf_rnn_attn.training.recipe import load_recipe
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from small_models import SOURCES, make_model, mask_of, pad
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli, train_tokenizer
-from hf_rnn_attn.ensemble import RnnAttnEnsemble, load_ensemble
+from hf_rnn_attn.inference.ensemble import RnnAttnEnsemble, load_ensemble
 from hf_rnn_attn.model import generation_rnn_attn
 from hf_rnn_attn.model.pipeline_rnn_attn import TranslationPipeline
 

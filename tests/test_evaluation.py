@@ -11,7 +11,7 @@ import sacrebleu
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import EvalPrediction, PreTrainedTokenizerFast
 
-from hf_rnn_attn.evaluation import METRICS, edit_distance, load_metric, score_by_length, trainer_metrics
+from hf_rnn_attn.evaluation import METRICS, load_metric, score_by_length, trainer_metrics
 
 
 PREDICTIONS = ["The cat sat on the mat.", "It rains today in Seoul", "A dog barks loudly ."]
@@ -105,23 +105,6 @@ def test_one_spelling_of_what_unicode_calls_the_same():
         "edits": 1,
         "length": 1,
     }
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "edits"),
-    [
-        ("", "", 0),
-        ("abc", "abc", 0),
-        ("", "abc", 3),
-        ("abc", "", 3),
-        ("ab", "ba", 2),
-        ("flaw", "lawn", 2),
-        ("abcd", "acd", 1),
-    ],
-)
-def test_edit_distance(first, second, edits):
-    assert edit_distance(first, second) == edits
-    assert edit_distance(second.split(), first.split()) == (first != second)
 
 
 def test_wrong_inputs_are_refused():

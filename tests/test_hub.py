@@ -23,8 +23,8 @@ from transformers import GenerationConfig, pipeline
 
 from hf_rnn_attn import RnnAttnConfig, cli, hub
 from hf_rnn_attn.evaluation import METRICS
-from hf_rnn_attn.recipe import load_recipe
 from hf_rnn_attn.training import train
+from hf_rnn_attn.training.recipe import load_recipe
 
 
 PAIRS = [("ein mann fährt", "a man rides"), ("eine frau | fährt", "a woman | rides"), ("der hund", "the dog")]

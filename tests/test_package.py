@@ -35,10 +35,11 @@ ORDER = [
     "model.search_rnn_attn",
     "model.generation_rnn_attn",
     "model.modeling_rnn_attn",
-    "dates",
+    "demo.dates",
     "tokenization",
-    "bulk",
-    "ensemble",
+    "inference.bulk",
+    "inference.ensemble",
+    "inference.quantization",
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",
@@ -46,12 +47,14 @@ ORDER = [
     "evaluation",
     "alignment",
     "visualization",
-    "recipe",
-    "training",
+    "training.recipe",
+    "training.callbacks",
+    "training.trainer",
+    "training.checkpoints",
+    "training.run",
     "export",
-    "quantization",
     "hub",
-    "demo",
+    "demo.demo",
     "cli",
 ]
 SHIPPED_MAY_IMPORT = {"torch", "transformers", "huggingface_hub"} | set(sys.stdlib_module_names)
@@ -62,14 +65,17 @@ def imports_of(module):
     path = PACKAGE / (module.replace(".", "/") + ".py")
     own, others = set(), set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.level or node.module.startswith("hf_rnn_attn.")):
-            name = (node.module or "").removeprefix("hf_rnn_attn.")
-            own.add(f"model.{name}" if node.level and module.startswith("model.") else name)
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = module.split(".")[: -node.level]
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            own |= {".".join([*folder, name]) for name in names}
         elif isinstance(node, ast.ImportFrom):
             others.add(node.module.partition(".")[0])
         elif isinstance(node, ast.Import):
             others |= {alias.name.partition(".")[0] for alias in node.names}
-    return own, others
+    # names that the packages themselves hold, and `from .package import file`
+    own = {name if name in ORDER else next((m for m in ORDER if m.startswith(f"{name}.")), name) for name in own}
+    return own - {"BUNDLED", "__version__"}, others - {"hf_rnn_attn_cli"}
 
 
 def test_every_file_has_its_place():
@@ -81,6 +87,7 @@ def test_every_file_has_its_place():
 def test_imports_point_one_way(module):
     own, others = imports_of(module)
     assert own <= set(ORDER[: ORDER.index(module)])
+    assert "hf_rnn_attn" not in others, "imports inside of the package are relative"
     if module.startswith("model."):
         assert others <= SHIPPED_MAY_IMPORT
 

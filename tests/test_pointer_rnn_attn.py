@@ -9,9 +9,9 @@ import torch
 from small_models import SOURCES, TARGETS, make_model, mask_of, pad
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
-from hf_rnn_attn.ensemble import RnnAttnEnsemble
+from hf_rnn_attn.inference.ensemble import RnnAttnEnsemble
+from hf_rnn_attn.inference.quantization import load_quantized, quantize, save_quantized
 from hf_rnn_attn.model.pointer_rnn_attn import PointerGenerator
-from hf_rnn_attn.quantization import load_quantized, quantize, save_quantized
 
 
 INPUTS = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES)}

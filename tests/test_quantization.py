@@ -10,7 +10,7 @@ import torch
 from small_models import CELLS, SOURCES, TARGETS, make_model, mask_of, pad
 from torch import nn
 
-from hf_rnn_attn.quantization import Int8Layer, Int8Linear, load_quantized, quantize, save_quantized
+from hf_rnn_attn.inference.quantization import Int8Layer, Int8Linear, load_quantized, quantize, save_quantized
 
 
 INPUTS = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "decoder_input_ids": pad(TARGETS, 0)}

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from hf_rnn_attn import cli
-from hf_rnn_attn.dates import date_pairs
-from hf_rnn_attn.recipe import load_recipe
+from hf_rnn_attn.demo.dates import date_pairs
+from hf_rnn_attn.training.recipe import load_recipe
 
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_rnn_attn.recipe import load_recipe
+from hf_rnn_attn.training.recipe import load_recipe
 
 
 MINIMAL = """

@@ -30,7 +30,6 @@ from transformers import (
 )
 
 import hf_rnn_attn  # noqa: F401  (registers the model)
-from hf_rnn_attn.recipe import load_recipe
 from hf_rnn_attn.training import (
     BatchOrderCallback,
     RnnAttnTrainer,
@@ -38,11 +37,12 @@ from hf_rnn_attn.training import (
     average_checkpoints,
     average_weights,
     freeze_parameters,
-    keep_compiled_products,
-    mix_in_predictions,
     select_checkpoints,
     train,
 )
+from hf_rnn_attn.training.callbacks import mix_in_predictions
+from hf_rnn_attn.training.recipe import load_recipe
+from hf_rnn_attn.training.run import keep_compiled_products
 
 
 SOURCE_WORDS = ["eins", "zwei", "drei", "rot", "blau", "hund", "katze", "haus"]
@@ -470,7 +470,7 @@ def test_another_model_is_trained_as_by_the_library(tmp_path):
 def test_freed_memory_is_kept():
     script = """
 import resource, sys, torch
-from hf_rnn_attn.training import keep_freed_memory
+from hf_rnn_attn.training.run import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -6,8 +6,8 @@ Needs none of those toolkits installed. Does not know how a model computes: what
 refused, with the name of the option that was found. A checkpoint's code is never run.
 """
 
-from hf_rnn_attn.importers.joeynmt import load_joeynmt
-from hf_rnn_attn.importers.opennmt import load_opennmt
+from .joeynmt import load_joeynmt
+from .opennmt import load_opennmt
 
 
 __all__ = ["load_joeynmt", "load_opennmt"]

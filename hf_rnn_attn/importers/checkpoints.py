@@ -16,10 +16,10 @@ from typing import Any, Literal, get_args
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from hf_rnn_attn.model.configuration_rnn_attn import RnnAttnConfig
-from hf_rnn_attn.model.modeling_rnn_attn import RnnAttnForConditionalGeneration
-from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
-from hf_rnn_attn.tokenization import SETTINGS, SPACE
+from ..model.configuration_rnn_attn import RnnAttnConfig
+from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from ..model.tokenization_rnn_attn import RnnAttnTokenizer
+from ..tokenization import SETTINGS, SPACE
 
 
 Detokenization = Literal["subword-nmt", "sentencepiece", "joiner"]

@@ -11,7 +11,12 @@ from typing import Any
 import torch
 import yaml
 
-from hf_rnn_attn.importers.checkpoints import (
+from ..model.configuration_rnn_attn import RnnAttnConfig
+from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from ..model.recurrence_rnn_attn import CELLS
+from ..model.tokenization_rnn_attn import RnnAttnTokenizer
+from ..tokenization import end_with
+from .checkpoints import (
     ATTENTION,
     DECODER,
     ENCODER,
@@ -28,11 +33,6 @@ from hf_rnn_attn.importers.checkpoints import (
     take,
     take_stack,
 )
-from hf_rnn_attn.model.configuration_rnn_attn import RnnAttnConfig
-from hf_rnn_attn.model.modeling_rnn_attn import RnnAttnForConditionalGeneration
-from hf_rnn_attn.model.recurrence_rnn_attn import CELLS
-from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
-from hf_rnn_attn.tokenization import end_with
 
 
 OPTIONS = {

@@ -11,8 +11,8 @@ import torch
 from serving import decoding_tasks, pad, serve
 
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
-from hf_rnn_attn.quantization import quantize
-from hf_rnn_attn.training import keep_freed_memory
+from hf_rnn_attn.inference.quantization import quantize
+from hf_rnn_attn.training.run import keep_freed_memory
 
 
 PAD, EOS = 0, 2

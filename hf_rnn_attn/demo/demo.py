@@ -5,19 +5,17 @@
 This file only puts the parts of the package together in the order in which a user would.
 """
 
-from importlib import resources
 from pathlib import Path
 
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
-import hf_rnn_attn
-
+from ..training.recipe import load_recipe
+from ..training.run import train
+from ..visualization import plot_attention
 from .dates import date_splits
-from .recipe import load_recipe
-from .training import train
-from .visualization import plot_attention
 
 
+RECIPE = Path(__file__).parents[1] / "templates" / "dates.yaml"
 TRAIN, VALIDATION, TEST = 20_000, 500, 1_000
 EXAMPLES = ("Montag, 3. März 2042", "2042년 3월 3일 월요일", "MONDAY, MARCH 3, 2042", "3 tháng 3, 2042")
 
@@ -36,7 +34,6 @@ def run_demo(output_dir: str | Path) -> float:
     Returns:
         `float`: the percentage of held-out dates that were translated without a mistake.
     """
-    hf_rnn_attn.register()
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     recipe = _write_corpus(output_dir)
@@ -69,5 +66,5 @@ def _write_corpus(output_dir: Path) -> Path:
         lines = [f"{pair['source']}\t{pair['target']}\n" for pair in split]
         (output_dir / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
     recipe = output_dir / "dates.yaml"
-    recipe.write_text(resources.files(hf_rnn_attn).joinpath("templates/dates.yaml").read_text("utf-8"), "utf-8")
+    recipe.write_text(RECIPE.read_text("utf-8"), "utf-8")
     return recipe

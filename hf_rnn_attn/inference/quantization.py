@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from transformers import GenerationConfig
 
-from .model.configuration_rnn_attn import RnnAttnConfig
-from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
-from .model.recurrence_rnn_attn import AttentionalRecurrence
+from ..model.configuration_rnn_attn import RnnAttnConfig
+from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from ..model.recurrence_rnn_attn import AttentionalRecurrence
 
 
 WEIGHTS_NAME = "int8.safetensors"

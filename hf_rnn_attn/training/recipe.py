@@ -24,6 +24,7 @@ import copy
 import dataclasses
 import difflib
 import inspect
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,10 +34,10 @@ import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers import GenerationConfig, Seq2SeqTrainingArguments
 
-from .data import encode_pairs, read_pairs
-from .evaluation import METRICS
-from .model.configuration_rnn_attn import RnnAttnConfig
-from .tokenization import train_tokenizer
+from ..data import encode_pairs, read_pairs
+from ..evaluation import ERROR_RATES, METRICS
+from ..model.configuration_rnn_attn import RnnAttnConfig
+from ..tokenization import train_tokenizer
 
 
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".gz")
@@ -410,3 +411,70 @@ def _resolve_paths(value: Any, folder: Path) -> Any:
     if isinstance(value, str) and (Path(value).suffix in FILE_SUFFIXES or (folder / value).exists()):
         return str(folder / value)
     return value
+
+
+def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
+    """Returns the library's arguments of a recipe, after the checks that need them.
+
+    Raises:
+        ValueError: settings that contradict each other, the launch or the output folder.
+    """
+    arguments = Seq2SeqTrainingArguments(**recipe.training.arguments)
+    _check_processes(arguments)
+    _check_arguments(recipe, arguments)
+    scheduler = arguments.lr_scheduler_kwargs or {}
+    if arguments.lr_scheduler_type == "reduce_lr_on_plateau" and "mode" not in scheduler:
+        # the library knows which way is better, and does not tell the scheduler
+        arguments.lr_scheduler_kwargs = {**scheduler, "mode": "max" if arguments.greater_is_better else "min"}
+    return arguments
+
+
+def _check_processes(arguments: Seq2SeqTrainingArguments):
+    """Refuses processes that do not know of each other: each would train alone and write the same files."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != arguments.world_size:
+        raise ValueError(
+            f"{launched} processes were launched and this one sees {arguments.world_size}; without a GPU for each, set "
+            "training.use_cpu: true"
+        )
+
+
+def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
+    """Refuses contradictions that the library would notice after an epoch, or never."""
+    section, where = recipe.training, f"{recipe.file}: training"
+    if arguments.eval_strategy != "no" and recipe.data.validation is None:
+        raise ValueError(f"{where}.eval_strategy: {arguments.eval_strategy.value} needs data.validation")
+    if section.early_stopping_patience is not None and arguments.eval_strategy == "no":
+        raise ValueError(f"{where}.early_stopping_patience needs training.eval_strategy: epoch or steps")
+    if section.early_stopping_patience is not None and arguments.metric_for_best_model is None:
+        raise ValueError(f"{where}.early_stopping_patience needs training.metric_for_best_model")
+    if section.tokens_per_batch is not None and recipe.data.reading.get("streaming"):
+        raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
+    if section.dropout is not None and not isinstance(recipe.model, str):
+        raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
+    _check_best_metric(recipe, arguments)
+    _check_output_dir(arguments)
+
+
+def _check_output_dir(arguments: Seq2SeqTrainingArguments):
+    found = any(Path(arguments.output_dir).glob("checkpoint-*"))
+    if found and not arguments.resume_from_checkpoint:
+        raise ValueError(
+            f"{arguments.output_dir} holds the checkpoints of another run; resume it (--resume), remove it, or choose "
+            "another training.output_dir"
+        )
+    if arguments.resume_from_checkpoint is True and not found:
+        raise ValueError(f"{arguments.output_dir} holds no checkpoint to resume from; train without --resume")
+
+
+def _check_best_metric(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
+    name = (arguments.metric_for_best_model or "loss").removeprefix("eval_")
+    if name == "loss":
+        return
+    where = f"{recipe.file}: training.metric_for_best_model: {name}"
+    if name not in recipe.evaluation.metrics:
+        raise ValueError(f"{where} is not measured; choose loss or one of {', '.join(recipe.evaluation.metrics)}")
+    if not arguments.predict_with_generate:
+        raise ValueError(f"{where} needs translations; add training.predict_with_generate: true, or choose loss")
+    if name in ERROR_RATES and arguments.greater_is_better:
+        raise ValueError(f"{where} is an error rate; add training.greater_is_better: false")

@@ -17,12 +17,12 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
-from .model.cache_rnn_attn import RnnAttnCache, accept_cache_names, cache_field
-from .model.decoder_rnn_attn import Decoding
-from .model.encoder_rnn_attn import RnnAttnEncoderOutput
-from .model.generation_rnn_attn import RnnAttnGenerationMixin
-from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
-from .model.pretrained_rnn_attn import RnnAttnPreTrainedModel
+from ..model.cache_rnn_attn import RnnAttnCache, accept_cache_names, cache_field
+from ..model.decoder_rnn_attn import Decoding
+from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
+from ..model.generation_rnn_attn import RnnAttnGenerationMixin
+from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from ..model.pretrained_rnn_attn import RnnAttnPreTrainedModel
 
 
 # what members must agree on, for a token to mean the same to all of them

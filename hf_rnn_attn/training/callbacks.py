@@ -1,0 +1,150 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Callbacks that a training needs beside the library's: scheduled sampling, and the order of batches."""
+
+import math
+
+import torch
+from transformers import TrainerCallback
+
+from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
+from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+
+
+SCHEDULES = ("linear", "exponential", "inverse_sigmoid")
+
+
+class ScheduledSamplingCallback(TrainerCallback):
+    r"""Teacher forcing that decays with the training step (Bengio et al. 2015, section 2.4).
+
+    At step i of the optimizer each decoder input after the first is the gold token with probability \\(\epsilon_i\\),
+    else the token that the model itself found most likely:
+
+        linear             epsilon_i = max(minimum, k - c * i)
+        exponential        epsilon_i = max(minimum, k ** i)                    0 < k < 1
+        inverse_sigmoid    epsilon_i = max(minimum, k / (k + exp(i / k)))      k >= 1
+
+    The ratio depends on the global step alone, so a resumed run continues where it stopped. In training, before each
+    `forward`, the model predicts without gradient, token by token; the mixed tokens then take the ordinary
+    teacher-forced path, whose gradient is the same, since none flows through a choice of tokens. Evaluation is
+    untouched. For an [`RnnAttnForConditionalGeneration`].
+
+    Args:
+        schedule (`str`):
+            `"linear"`, `"exponential"` or `"inverse_sigmoid"`.
+        k (`float`):
+            The parameter of the decay: the ratio at step 0 (linear), the factor per step (exponential), or the constant
+            whose growth makes the decay start later and run slower (inverse sigmoid).
+        c (`float`, *optional*):
+            What each step takes off the ratio; for the linear schedule, and only there.
+        minimum (`float`, *optional*, defaults to 0.0):
+            The ratio never falls below this.
+
+    Raises:
+        ValueError: a schedule or a parameter outside of its range.
+
+    Example:
+
+        trainer.add_callback(ScheduledSamplingCallback("linear", k=1.0, c=1e-4, minimum=0.5))
+    """
+
+    def __init__(self, schedule: str, *, k: float, c: float | None = None, minimum: float = 0.0):
+        self.schedule, self.k, self.c, self.minimum = schedule, k, c, minimum
+        self._check()
+        self._hook = None
+
+    def _check(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"scheduled sampling: schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
+            )
+        if (self.c is not None) != (self.schedule == "linear"):
+            raise ValueError(
+                f"scheduled sampling: c belongs to the linear schedule; got c={self.c} with {self.schedule}"
+            )
+        if self.schedule == "linear" and self.c <= 0:
+            raise ValueError(f"scheduled sampling: c must be above 0 so that the ratio falls, got {self.c}")
+        if self.schedule == "exponential" and not 0 < self.k < 1:
+            raise ValueError(f"scheduled sampling: k must lie between 0 and 1 (exponential), got {self.k}")
+        if self.schedule == "inverse_sigmoid" and self.k < 1:
+            raise ValueError(f"scheduled sampling: k must be at least 1 (inverse_sigmoid), got {self.k}")
+        if not 0 <= self.minimum <= 1:
+            raise ValueError(f"scheduled sampling: minimum must lie between 0 and 1, got {self.minimum}")
+
+    def teacher_forcing_ratio(self, step: int) -> float:
+        """The probability of a gold decoder input at this step of the optimizer (counted from 0), between 0 and 1."""
+        if self.schedule == "linear":
+            ratio = self.k - self.c * step
+        elif self.schedule == "exponential":
+            ratio = self.k**step
+        else:
+            # the fraction times exp(-i / k): exp(i / k) would overflow late in a long training
+            decay = self.k * math.exp(-step / self.k)
+            ratio = decay / (decay + 1)
+        return min(1.0, max(self.minimum, ratio))
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        def mix(module, positional, keywords):
+            ratio = self.teacher_forcing_ratio(state.global_step)
+            if module.training and ratio < 1:
+                keywords = {**keywords, **_mixed_inputs(module, ratio, **keywords)}
+            return positional, keywords
+
+        self._hook = model.register_forward_pre_hook(mix, with_kwargs=True)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._hook.remove()
+
+
+def _mixed_inputs(model, teacher_forcing_ratio: float, input_ids, labels, attention_mask=None, **kwargs) -> dict:
+    """Returns what takes the place of the labels alone: the encoder's outputs, and mixed decoder inputs."""
+    encoder_outputs = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
+    gold = model.prepare_decoder_input_ids_from_labels(labels)
+    mixed = mix_in_predictions(model, gold, encoder_outputs, attention_mask, teacher_forcing_ratio)
+    return {"encoder_outputs": encoder_outputs, "decoder_input_ids": mixed}
+
+
+@torch.no_grad()
+def mix_in_predictions(
+    model: RnnAttnForConditionalGeneration,
+    decoder_input_ids: torch.LongTensor,
+    encoder_outputs: RnnAttnEncoderOutput,
+    attention_mask: torch.Tensor | None,
+    teacher_forcing_ratio: float,
+) -> torch.LongTensor:
+    """Replaces some decoder inputs by what the model predicts in their place.
+
+    Args:
+        model ([`RnnAttnForConditionalGeneration`]): predicts, with its dropout where it is in training mode.
+        decoder_input_ids (`torch.LongTensor` of shape `(B, T)`): the gold tokens, the first being the start token.
+        encoder_outputs ([`RnnAttnEncoderOutput`]), attention_mask (`torch.Tensor` of shape `(B, S)`): of the sources.
+        teacher_forcing_ratio (`float`): the probability of each token but the first to stay.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, T)`: padding stays as it is.
+    """
+    mixed = decoder_input_ids.clone()
+    forced = torch.rand(mixed.shape, device=mixed.device) < teacher_forcing_ratio
+    replaceable = ~forced & (mixed != model.config.pad_token_id)
+    decoding = model.start(encoder_outputs, attention_mask)
+    for step in range(mixed.shape[1] - 1):
+        scores, _, decoding = model.step(mixed[:, step : step + 1], decoding)
+        predicted = scores[:, -1].argmax(-1)
+        mixed[:, step + 1] = torch.where(replaceable[:, step + 1], predicted, mixed[:, step + 1])
+    return mixed
+
+
+class BatchOrderCallback(TrainerCallback):
+    """Tells a batch sampler which epoch begins.
+
+    The trainer and accelerate forward `set_epoch` to a batch sampler in some of their wrappings and not in others (two
+    processes on an older version; the rest of an epoch after resuming), and a sampler that was not told repeats an
+    order.
+    """
+
+    def __init__(self, batch_sampler):
+        self.batch_sampler = batch_sampler
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        # a resumed run begins inside of an epoch
+        self.batch_sampler.set_epoch(int(state.epoch))

@@ -1,0 +1,253 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The console script `hf-rnn-attn`: its arguments, and the one place that turns a user's mistake into one line.
+
+Stands beside the package, because importing the package imports torch and transformers: `--help` answers without them.
+The commands themselves are in `hf_rnn_attn.cli`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+
+PROGRAM = "hf-rnn-attn"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv (`Sequence[str]`, *optional*):
+            The arguments, without the name of the program. Defaults to those of the process.
+
+    Returns:
+        `int`: the exit status; 2 for a mistake of the user, after one line on stderr that explains it.
+    """
+    arguments = build_parser().parse_args(argv)
+    from hf_rnn_attn import cli
+
+    try:
+        getattr(cli, arguments.command)(arguments)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands; the `command` that it parses is a function's name in `hf_rnn_attn.cli`."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="RNN encoder-decoders with attention for transformers.")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version(PROGRAM)}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for add_command in (
+        _add_train,
+        _add_evaluate,
+        _add_translate,
+        _add_attention,
+        _add_align,
+        _add_average,
+        _add_publish,
+        _add_export,
+        _add_import,
+        _add_demo,
+    ):
+        add_command(commands)
+    return parser
+
+
+def _add_train(commands):
+    parser = commands.add_parser("train", help="train or fine-tune a model as a recipe says")
+    parser.add_argument("recipe", help="YAML file; scripts/ holds examples")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one key of the recipe; repeatable",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint in training.output_dir"
+    )
+    parser.set_defaults(command="train")
+
+
+def _add_evaluate(commands):
+    parser = commands.add_parser("evaluate", help="score a checkpoint on parallel text")
+    _add_model_options(parser)
+    _add_bulk_options(parser)
+    parser.add_argument(
+        "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet), or source file and target file"
+    )
+    parser.add_argument(
+        "--metrics", nargs="+", default=["sacrebleu", "chrf"], metavar="NAME", help="default: sacrebleu chrf"
+    )
+    parser.add_argument("--lowercase", action="store_true", help="lowercase translations and references")
+    parser.add_argument("--tokenize", metavar="NAME", help="tokenizer of sacrebleu: 13a (default), none, char ...")
+    parser.add_argument(
+        "--group-references",
+        action="store_true",
+        help="score a source that stands in several rows once, against all their targets",
+    )
+    parser.add_argument(
+        "--by-length",
+        nargs="*",
+        type=int,
+        metavar="WORDS",
+        help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
+    )
+    _add_replace_unknown(parser)
+    parser.add_argument("--source-column", help="name of the source column of a file of pairs")
+    parser.add_argument("--target-column", help="name of the target column of a file of pairs")
+    parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
+    parser.set_defaults(command="evaluate")
+
+
+def _add_translate(commands):
+    parser = commands.add_parser("translate", help="translate lines of text")
+    _add_model_options(parser)
+    _add_bulk_options(parser)
+    parser.add_argument("text", nargs="*", help="sentences; default: the lines of the input")
+    parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
+    parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
+    _add_replace_unknown(parser)
+    parser.set_defaults(command="translate")
+
+
+def _add_attention(commands):
+    parser = commands.add_parser("attention", help="draw what the model looks at while it translates a sentence")
+    _add_model_options(parser)
+    parser.add_argument("text", help="the sentence")
+    parser.add_argument(
+        "-o", "--output", required=True, help="file to write: .html for a page, else a picture (.png, .svg, .pdf)"
+    )
+    parser.set_defaults(command="attention")
+
+
+def _add_align(commands):
+    parser = commands.add_parser("align", help="align the words of sentences and their translations")
+    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("source", help="text file, one sentence a line")
+    parser.add_argument("target", help="text file with their translations")
+    parser.add_argument("--reverse", help="model of the other direction: keep the links that it finds too")
+    parser.add_argument(
+        "--dictionary", help="file to write, word, tab, the word it is linked to most often: for --replace-unknown"
+    )
+    parser.add_argument("--gold", help="file of links made by hand, i-j sure and ipj possible: print the error rate")
+    parser.add_argument("--batch-size", type=int, default=32, help="pairs at a time (default: %(default)s)")
+    parser.add_argument("-o", "--output", help="file to write, links i-j of a pair a line; default: standard output")
+    parser.set_defaults(command="align")
+
+
+def _add_average(commands):
+    parser = commands.add_parser("average", help="write the mean of several checkpoints")
+    parser.add_argument(
+        "checkpoints", nargs="+", help="checkpoint folders; with --count, the output folder of one training run"
+    )
+    parser.add_argument("-o", "--output", required=True, help="folder to write")
+    parser.add_argument(
+        "--count", type=int, help="take this many checkpoints of the run: the last, or the best by --metric"
+    )
+    parser.add_argument("--metric", help="metric of the run's evaluations, such as loss")
+    parser.add_argument(
+        "--lower-is-better", action="store_true", help="for an error rate; losses are known to be lower"
+    )
+    parser.set_defaults(command="average")
+
+
+def _add_publish(commands):
+    parser = commands.add_parser("publish", help="upload a run of `train` to the Hub, with its model card")
+    parser.add_argument("run", help="training.output_dir of the recipe")
+    parser.add_argument("repository", metavar="USER/NAME", help="the model repository; it is made where it is missing")
+    parser.add_argument("--license", required=True, help="licence of the weights, as on the Hub: cc-by-2.0")
+    parser.add_argument(
+        "--data", required=True, metavar="TEXT", help="what the pairs are, whose, and under which licence (Markdown)"
+    )
+    parser.add_argument(
+        "--languages", nargs=2, metavar=("SOURCE", "TARGET"), help="codes of the languages, such as de en"
+    )
+    parser.add_argument("--revision", metavar="BRANCH", help="the branch to commit to; default: main")
+    parser.add_argument("--private", action="store_true", help="only you can see the repository")
+    parser.add_argument("--dry-run", action="store_true", help="write and check the folder, upload nothing")
+    parser.set_defaults(command="publish")
+
+
+def _add_export(commands):
+    parser = commands.add_parser("export", help="write a model as graphs that run without this package")
+    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("output", help="folder to write")
+    parser.add_argument(
+        "--format", choices=["onnx", "torch"], default="onnx", help="kind of graph (default: %(default)s)"
+    )
+    parser.set_defaults(command="export")
+
+
+def _add_import(commands):
+    parser = commands.add_parser("import", help="turn an RNN checkpoint of another toolkit into a checkpoint of ours")
+    toolkits = parser.add_subparsers(required=True, metavar="toolkit")
+    for name, what in (
+        ("opennmt", "checkpoint of OpenNMT-py 3 (.pt)"),
+        ("joeynmt", "model folder of JoeyNMT 2, or one checkpoint in it (.ckpt)"),
+    ):
+        toolkit = toolkits.add_parser(name, help=what)
+        toolkit.add_argument("checkpoint", help=what)
+        toolkit.add_argument("output", help="folder to write")
+        toolkit.add_argument(
+            "--detokenize",
+            metavar="KIND",
+            help="join subwords in translations: subword-nmt (wa@@ ter), sentencepiece (▁wa ter) or joiner (wa ￭ter)",
+        )
+        toolkit.set_defaults(command="import_checkpoint", toolkit=name)
+
+
+def _add_demo(commands):
+    parser = commands.add_parser("demo", help="train, evaluate and use a small model on dates; a few minutes on a CPU")
+    parser.add_argument("-o", "--output", default="runs/demo", help="folder to write (default: %(default)s)")
+    parser.set_defaults(command="demo")
+
+
+def _add_model_options(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        dest="models",
+        metavar="MODEL",
+        help="checkpoint folder, Hub id, or de-en or en-de, which come with the package; several translate together by "
+        "the mean of their probabilities (default: de-en)",
+    )
+    parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
+
+
+def _add_bulk_options(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--int8", action="store_true", help="translate with weights of 8 bits on a CPU: faster, and nearly as well"
+    )
+    parser.add_argument(
+        "--batch-tokens",
+        type=_positive,
+        default=1024,
+        help="most source tokens at a time, padding included (default: %(default)s)",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
+    return number
+
+
+def _add_replace_unknown(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--replace-unknown",
+        nargs="?",
+        const=True,
+        metavar="DICTIONARY",
+        help="put the source word that was looked at in the place of an unknown one, or its entry in the dictionary, a "
+        "file of word, tab, translation; for vocabularies of words",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
