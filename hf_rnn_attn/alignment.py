@@ -14,6 +14,7 @@ import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .evaluation import TextMetric
+from .model.tokenization_rnn_attn import sides_of
 
 
 Links = set[tuple[int, int]]
@@ -180,9 +181,8 @@ def encode_both_sides(
 ) -> tuple[BatchEncoding, BatchEncoding]:
     """Tokens of both sides of sentence pairs, padded on the right; `options` go to the tokenizer."""
     options = {"padding": True, "return_tensors": "pt", "padding_side": "right"} | options
-    source_tokenizer = getattr(tokenizer, "source_tokenizer", tokenizer)
-    target_tokenizer = getattr(tokenizer, "target_tokenizer", tokenizer)
-    return source_tokenizer(list(sources), **options), target_tokenizer(list(targets), **options)
+    source_side, target_side = sides_of(tokenizer)
+    return source_side(list(sources), **options), target_side(list(targets), **options)
 
 
 @torch.no_grad()

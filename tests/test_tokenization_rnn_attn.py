@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 import hf_rnn_attn  # noqa: F401  registers RnnAttnTokenizer with AutoTokenizer
-from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
+from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer, sides_of
 from hf_rnn_attn.tokenization import train_tokenizer
 
 
@@ -43,6 +43,15 @@ def test_text_target_becomes_labels_of_the_target_vocabulary(tokenizer):
     assert batch["labels"] == TARGET_IDS
     # and not by accident: the source side does not know the target's words
     assert tokenizer(TARGETS)["input_ids"] == [[3, 3, 2], [3, 3, 2], [3, 3, 3, 2]]
+
+
+def test_a_tokenizer_has_two_sides_or_one(tokenizer):
+    source_side, target_side = sides_of(tokenizer)
+    assert source_side(SOURCES)["input_ids"] == SOURCE_IDS
+    assert target_side(TARGETS)["input_ids"] == TARGET_IDS
+    assert (len(source_side), len(target_side)) == (9, 8)
+    joint = train_tokenizer(SOURCES, TARGETS, kind="word")
+    assert sides_of(joint) == (joint, joint)
 
 
 def test_single_text_and_single_side(tokenizer):

@@ -9,7 +9,7 @@ tokenizer serves them.
 
 import os
 
-from transformers import BatchEncoding, PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
@@ -165,6 +165,22 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         target_file = os.path.join(save_directory, prefix + TARGET_TOKENIZER_FILE)
         self._target_backend.save(target_file)
         return (*file_names, target_file)
+
+
+def sides_of(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
+    """Returns the tokenizers of the source and of the target texts: the same object twice for one joint vocabulary.
+
+    Example:
+
+    ```python
+    >>> source_side, target_side = sides_of(tokenizer)
+    >>> batch = source_side(["eine Katze"]), target_side(["a cat"])
+    ```
+    """
+    # no isinstance: code from the Hub brings a class of its own, under the name of another module
+    if hasattr(tokenizer, "target_tokenizer"):
+        return tokenizer.source_tokenizer, tokenizer.target_tokenizer
+    return tokenizer, tokenizer
 
 
 RnnAttnTokenizer.register_for_auto_class()
