@@ -169,12 +169,12 @@ def publish(arguments: Namespace) -> None:
     """Uploads a run with its model card."""
     from . import hub
 
-    card = {"license": arguments.license, "data": arguments.data, "languages": arguments.languages}
+    about = hub.About(arguments.license, arguments.data, arguments.languages)
     if arguments.dry_run:
-        print(f"ready to upload: {hub.prepare(arguments.run, arguments.repository, **card)}")
+        print(f"ready to upload: {hub.prepare(arguments.run, arguments.repository, about)}")
         return
     commit = hub.publish(
-        arguments.run, arguments.repository, **card, revision=arguments.revision, private=arguments.private
+        arguments.run, arguments.repository, about, revision=arguments.revision, private=arguments.private
     )
     print(commit.commit_url)
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import yaml
 from datasets import Dataset, IterableDataset
 from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, ModelCardData
 from huggingface_hub.utils import validate_repo_id
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, pipeline
 
 from . import __version__
@@ -122,17 +122,40 @@ def _translate_alone(folder: str | Path, sentence: str) -> list[str]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def prepare(
-    run_dir: str | Path,
-    repo_id: str | None,
-    *,
-    license: str,
-    data: str,
-    languages: Sequence[str] | None = None,
-    command: str | None = None,
-    sentences: Sequence[str] = (),
-) -> Path:
-    """Makes of a finished run the folder that goes to the Hub, and checks it.
+@dataclass(frozen=True)
+class About:
+    """What the author of a card says of a model.
+
+    Args:
+        license (`str`): licence of the weights, as the Hub abbreviates it: `"cc-by-2.0"`.
+        data (`str`): what the pairs are, whose, and under which licence; Markdown.
+        languages (`Sequence[str]`, *optional*): codes of source and target language: `("de", "en")`.
+    """
+
+    license: str
+    data: str
+    languages: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How the reader of a card gets the model.
+
+    Args:
+        template (`str`): the file in `templates/` that says it.
+        values (`dict`): what that file asks for, beside what the card does.
+        name (`str`, *optional*): the model's name; by default that of the run's folder.
+        bits (`int`): width of the stored weights.
+    """
+
+    template: str
+    values: dict[str, str] = field(default_factory=dict)
+    name: str | None = None
+    bits: int = 32
+
+
+def prepare(run_dir: str | Path, repo_id: str, about: About) -> Path:
+    """Makes the folder that goes to the Hub of a finished run, and checks it.
 
     1. Model and tokenizer are saved with their code to `hub/` in the folder of the run; an earlier `hub/` is replaced.
     2. The first sentences of the test set (else of the validation or training set) are translated; the shortest one
@@ -140,23 +163,9 @@ def prepare(
     3. The curve of the training, the attention of that sentence, the recipe and the card (`README.md`) are written.
 
     Args:
-        run_dir (`str` or `Path`):
-            The `training.output_dir` of a recipe.
-        repo_id (`str`, *optional*):
-            `user/name`, which the card tells its reader to load. Without it, the card is that of a model that the
-            package carries, see [`bundle`], or with `command` that of one whose weights are nowhere, see
-            [`write_card`].
-        license (`str`):
-            Licence of the weights, as the Hub abbreviates it: `"cc-by-2.0"`.
-        data (`str`):
-            What the pairs are, whose, and under which licence; Markdown.
-        languages (`Sequence[str]`, *optional*):
-            Codes of source and target language: `("de", "en")`.
-        command (`str`, *optional*):
-            What makes the weights, if they are published nowhere.
-        sentences (`Sequence[str]`, *optional*):
-            What the card shows translations of, instead of the first pairs of the test set; for data that may not be
-            shown.
+        run_dir (`str` or `Path`): the `training.output_dir` of a recipe.
+        repo_id (`str`): `user/name`, which the card tells its reader to load.
+        about ([`About`]): what the card says of licence, data and languages.
 
     Returns:
         `Path`: the folder.
@@ -166,9 +175,12 @@ def prepare(
         ImportError: matplotlib is absent.
         ValueError: `repo_id` is no `user/name`, or the check failed.
     """
-    if repo_id is not None:
-        _check_repo_id(repo_id)
-    run_dir = Path(run_dir)
+    _check_repo_id(repo_id)
+    return _prepare(Path(run_dir), about, Usage("usage_hub.md", {"repo_id": repo_id}, name=repo_id))
+
+
+def _prepare(run_dir: Path, about: About, usage: Usage, sentences: Sequence[str] = ()) -> Path:
+    """Does what [`prepare`] says; the card shows translations of `sentences` where there are any."""
     results, log = _read_run(run_dir)
     pairs = _read_pairs(results["recipe"]["data"])
     folder = _save_again(run_dir, run_dir / PUBLISHED_FOLDER)
@@ -186,35 +198,21 @@ def prepare(
     _draw(folder, log, translator, _shortest(examples))
     _write_recipe(folder, results["recipe"])
     counts = {name: getattr(split, "num_rows", None) for name, split in pairs.items()}
-    card = render_card(
-        folder,
-        results,
-        counts,
-        examples,
-        repo_id=repo_id,
-        license=license,
-        data=data,
-        languages=languages,
-        command=command,
-    )
-    card.save(folder / "README.md")
+    render_card(folder, results, counts, examples, about, usage).save(folder / "README.md")
     return folder
 
 
-def bundle(run_dir: str | Path, checkpoint: str | Path, card: str | Path, **about) -> None:
-    """Makes of a finished run a checkpoint that a package carries, and the folder of its model card.
+def bundle(run_dir: str | Path, checkpoint: str | Path, card: str | Path, about: About) -> None:
+    """Makes the checkpoint that a package carries, and the folder of its model card, of a finished run.
 
     The weights are stored in 16 bits, in half of the space, and load in 32. The code of the model is left out.
 
     Args:
-        run_dir (`str` or `Path`):
-            The `training.output_dir` of a recipe.
-        checkpoint, card (`str` or `Path`):
-            The two folders; what they hold already is replaced.
-        about:
-            `license`, `data` and `languages`, as for [`prepare`].
+        run_dir (`str` or `Path`): the `training.output_dir` of a recipe.
+        checkpoint, card (`str` or `Path`): the two folders; what they hold already is replaced.
+        about ([`About`]): with languages, by which the package finds the model.
     """
-    prepared = prepare(run_dir, None, **about)
+    prepared = _prepare(Path(run_dir), about, Usage("usage_package.md", bits=16))
     _copy_card(prepared, Path(card))
     checkpoint = Path(checkpoint)
     shutil.rmtree(checkpoint, ignore_errors=True)
@@ -229,20 +227,21 @@ def bundle(run_dir: str | Path, checkpoint: str | Path, card: str | Path, **abou
     (checkpoint / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def write_card(run_dir: str | Path, card: str | Path, *, command: str, **about) -> None:
-    """Makes of a finished run the folder of its model card alone; the card says how the weights are made.
+def write_card(
+    run_dir: str | Path, card: str | Path, about: About, *, command: str, sentences: Sequence[str] = ()
+) -> None:
+    """Makes the folder of the model card alone of a finished run; the card says how the weights are made.
 
     Args:
-        run_dir (`str` or `Path`):
-            The `training.output_dir` of a recipe.
-        card (`str` or `Path`):
-            The folder; what it holds already is replaced.
-        command (`str`):
-            What makes the weights: `"hf-rnn-attn train scripts/recipes/cmudict.yaml"`.
-        about:
-            `license`, `data`, `languages` and `sentences`, as for [`prepare`].
+        run_dir (`str` or `Path`): the `training.output_dir` of a recipe.
+        card (`str` or `Path`): the folder; what it holds already is replaced.
+        about ([`About`]): as for [`prepare`].
+        command (`str`): what makes the weights: `"hf-rnn-attn train scripts/recipes/cmudict.yaml"`.
+        sentences (`Sequence[str]`, *optional*): what the card shows translations of, instead of the first pairs of the
+            test set; for data that may not be shown.
     """
-    _copy_card(prepare(run_dir, None, command=command, **about), Path(card))
+    usage = Usage("usage_command.md", {"command": command})
+    _copy_card(_prepare(Path(run_dir), about, usage, sentences), Path(card))
 
 
 def _copy_card(prepared: Path, card: Path):
@@ -254,24 +253,15 @@ def _copy_card(prepared: Path, card: Path):
 
 
 def publish(
-    run_dir: str | Path,
-    repo_id: str,
-    *,
-    license: str,
-    data: str,
-    languages: Sequence[str] | None = None,
-    revision: str | None = None,
-    private: bool = False,
+    run_dir: str | Path, repo_id: str, about: About, *, revision: str | None = None, private: bool = False
 ) -> CommitInfo:
     """Prepares the folder of a run, see [`prepare`], and uploads it in one commit.
 
     Args:
-        run_dir, repo_id, license, data, languages:
-            As for [`prepare`].
-        revision (`str`, *optional*):
-            The branch to commit to, made where it is missing. Defaults to the main branch.
-        private (`bool`, *optional*, defaults to `False`):
-            Whether the repository must be private. It is made where it is missing.
+        run_dir, repo_id, about: as for [`prepare`].
+        revision (`str`, *optional*): the branch to commit to, made where it is missing. Defaults to the main branch.
+        private (`bool`, *optional*, defaults to `False`): whether the repository must be private. It is made where it
+            is missing.
 
     Returns:
         `CommitInfo`: with `commit_url` and `oid`, the revision that `from_pretrained` takes.
@@ -280,8 +270,7 @@ def publish(
         ValueError: also if `private` and the repository is there and public.
         OSError: the Hub refused, or no token was found (`hf auth login`).
     """
-    folder = prepare(run_dir, repo_id, license=license, data=data, languages=languages)
-    return upload(folder, repo_id, revision=revision, private=private)
+    return upload(prepare(run_dir, repo_id, about), repo_id, revision=revision, private=private)
 
 
 def upload(folder: str | Path, repo_id: str, *, revision: str | None = None, private: bool = False) -> CommitInfo:
@@ -420,43 +409,33 @@ def render_card(
     results: dict[str, Any],
     counts: Mapping[str, int | None],
     examples: list[dict[str, str]],
-    *,
-    repo_id: str | None,
-    license: str,
-    data: str,
-    languages: Sequence[str] | None,
-    command: str | None = None,
+    about: About,
+    usage: Usage,
 ) -> ModelCard:
     """Writes the model card from the numbers of a run.
 
     Args:
-        folder (`Path`):
-            With the model, and the pictures where there are any.
-        results (`dict`):
-            What `results.json` holds.
-        counts (`Mapping` from `str` to `int`, *optional*):
-            Pairs by the name of the split; None for a stream.
+        folder (`Path`): with the model, and the pictures where there are any.
+        results (`dict`): what `results.json` holds.
+        counts (`Mapping` from `str` to `int`, *optional*): pairs by the name of the split; `None` for a stream.
         examples (`list` of `dict` with "source", "translation", "reference"):
             What the card shows, from the last split of `counts`; sentences from elsewhere have `None` for references.
-        repo_id, license, data, languages, command:
-            As for [`prepare`].
+        about ([`About`]), usage ([`Usage`]): what the author says, and how the reader gets the model.
     """
     example = _shortest(examples)
     config = RnnAttnConfig.from_pretrained(folder)
-    name = Path(results["recipe"]["training"]["arguments"]["output_dir"]).name if repo_id is None else repo_id
     training = results["recipe"]["training"]["arguments"]
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    if repo_id is None and command is None:
-        size /= 2  # what a package carries is stored in 16 bits
+    name = usage.name or Path(training["output_dir"]).name
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) * usage.bits / 32
     text = _template().render(
-        metadata=_metadata(results, name, license, languages).to_yaml(),
+        usage.values,
+        usage=usage.template,
+        metadata=_metadata(results, name, about).to_yaml(),
         name=name.rpartition("/")[2],
-        repo_id=repo_id,
-        command=command,
         output_dir=training["output_dir"],
-        license=license,
-        data=data,
-        languages=languages,
+        license=about.license,
+        data=about.data,
+        languages=about.languages,
         results=results,
         smoothing=training.get("label_smoothing_factor"),
         resumed=training.get("resume_from_checkpoint"),
@@ -477,11 +456,11 @@ def render_card(
 
 
 def _template() -> Template:
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    loader = FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = _cell
     environment.globals.update(metric_labels=METRIC_LABELS, cell_labels=CELL_LABELS)
-    source = resources.files("hf_rnn_attn").joinpath("templates/model_card.md").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    return environment.get_template("model_card.md")
 
 
 def _cell(text: str) -> str:
@@ -494,12 +473,12 @@ def _metrics(scores: dict[str, dict[str, Any]]) -> list[str]:
     return [name for name in next(iter(scores.values()), {}) if name != "by_length"]
 
 
-def _metadata(results: dict[str, Any], name: str, license: str, languages: Sequence[str] | None) -> ModelCardData:
+def _metadata(results: dict[str, Any], name: str, about: About) -> ModelCardData:
     """The head of the card, which the Hub reads."""
     base = results["recipe"]["model"]
     return ModelCardData(
-        language=list(languages) if languages else None,
-        license=license,
+        language=list(about.languages) if about.languages else None,
+        license=about.license,
         library_name="transformers",
         pipeline_tag="translation",
         tags=["rnn_attn", "rnn", "attention", "seq2seq"],

@@ -67,12 +67,12 @@ def main():
     first = train[0] if isinstance(train, list) else train
     license, data = DATA[Path(first["source"] if isinstance(first, dict) else first).parent.name]
     data += DISTILLED if isinstance(train, list) else ""
-    about = {"license": license, "data": data, "languages": arguments.languages}
+    about = hub.About(license, data, arguments.languages)
     card = ROOT / "model_cards" / arguments.name
     if arguments.command:
-        hub.write_card(arguments.run, card, command=arguments.command, sentences=arguments.sentences, **about)
+        hub.write_card(arguments.run, card, about, command=arguments.command, sentences=arguments.sentences)
     else:
-        hub.bundle(arguments.run, ROOT / "hf_rnn_attn" / "checkpoints" / arguments.name, card, **about)
+        hub.bundle(arguments.run, ROOT / "hf_rnn_attn" / "checkpoints" / arguments.name, card, about)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ with torch.no_grad():
     model.lm_head.weight.neg_()
 oids["negated"] = model.push_to_hub("someone/pushed").oid
 tokenizer.push_to_hub("someone/kept-back", private=True)
-oids["published"] = hub.publish(run, "someone/published", **card).oid
+oids["published"] = hub.publish(run, "someone/published", hub.About(**card)).oid
 hub.upload(hub.Path(run) / "hub", "someone/published", revision="v1")
 try:
     hub.upload(hub.Path(run) / "hub", "someone/published", private=True)
@@ -388,10 +388,8 @@ def test_a_model_without_attention_and_a_run_without_scores_have_a_card(world, t
         {**results, "scores": {}, "averaged": ["checkpoint-1", "checkpoint-2"], "train_seconds": 150.0},
         {"train": None},
         [example],
-        repo_id="a/b",
-        license="mit",
-        data="Mine.",
-        languages=None,
+        hub.About("mit", "Mine."),
+        hub.Usage("usage_hub.md", {"repo_id": "a/b"}, name="a/b"),
     )
     assert "Sutskever et al. 2014" in card.text and "| attention | `none` |" in card.text
     assert not any(word in card.text for word in ("## Scores", "attention.png", " pairs", "translates from"))
@@ -403,7 +401,7 @@ def test_a_bundled_checkpoint_is_half_as_large_and_translates_alike(world, tmp_p
     run = tmp_path / "run"
     shutil.copytree(world["run"], run)
     for _ in range(2):  # the second takes the place of the first
-        hub.bundle(run, tmp_path / "checkpoint", tmp_path / "card", **CARD)
+        hub.bundle(run, tmp_path / "checkpoint", tmp_path / "card", hub.About(**CARD))
     assert not [path.name for path in (tmp_path / "checkpoint").glob("*.py")]
     stored = load_file(tmp_path / "checkpoint" / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
@@ -420,7 +418,7 @@ def test_the_card_of_weights_that_are_nowhere_says_how_they_are_made(world, tmp_
     run = tmp_path / "run"
     shutil.copytree(world["run"], run)
     command = "hf-rnn-attn train toy.yaml --set training.seed=3"
-    hub.write_card(run, tmp_path / "card", command=command, sentences=["hund der", "der"], **CARD)
+    hub.write_card(run, tmp_path / "card", hub.About(**CARD), command=command, sentences=["hund der", "der"])
     names = {path.name for path in (tmp_path / "card").iterdir()}
     assert names == {"README.md", "recipe.yaml", "training.png", "attention.png"}
     card = (tmp_path / "card" / "README.md").read_text(encoding="utf-8")
