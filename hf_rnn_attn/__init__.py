@@ -39,7 +39,8 @@ __all__ = [
 
 def register() -> None:
     """Registers configuration, models and tokenizer with the Auto classes, and the default models of the translation
-    task, which comes with the configuration's file. A second call changes nothing."""
+    task, which comes with the configuration's file. A second call changes nothing.
+    """
     AutoConfig.register(RnnAttnConfig.model_type, RnnAttnConfig, exist_ok=True)
     AutoModel.register(RnnAttnConfig, RnnAttnModel, exist_ok=True)
     AutoModelForSeq2SeqLM.register(RnnAttnConfig, RnnAttnForConditionalGeneration, exist_ok=True)

@@ -71,7 +71,8 @@ def intersect(forward: Iterable[Links], backward: Iterable[Links]) -> Iterator[L
 
 def learn_dictionary(sources: Sequence[str], targets: Sequence[str], alignments: Iterable[Links]) -> dict[str, str]:
     """For each source word the target word that it is linked to most often, what `replace_unknown` of the translation
-    pipeline takes. Of equally frequent ones the first in the alphabet."""
+    pipeline takes. Of equally frequent ones the first in the alphabet.
+    """
     counts = defaultdict(Counter)
     for source, target, links in zip(sources, targets, alignments, strict=True):
         source_words, target_words = source.split(), target.split()
@@ -105,16 +106,15 @@ def parse_links(line: str) -> tuple[Links, Links]:
 
 
 class AlignmentErrorRate(TextMetric):
-    """
-    AER (Och & Ney 2003), in percent, lower is better: 1 - (|A and S| + |A and P|) / (|A| + |S|) over all sentences.
+    """AER (Och & Ney 2003), in percent, lower is better: 1 - (|A and S| + |A and P|) / (|A| + |S|) over all sentences.
 
     Gives `score`, `precision` (|A and P| / |A|) and `recall` (|A and S| / |S|), all from 0 to 100.
 
     Example:
-
     ```python
     >>> AlignmentErrorRate().compute(predictions=["0-0 1-2"], references=["0-0 1p2 2-1"])["score"]
     25.0
+
     ```
     """
 

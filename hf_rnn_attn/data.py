@@ -61,6 +61,7 @@ class Tally:
         self.places: dict[str, list[str]] = {}
 
     def add(self, reason: str, place: str):
+        """Counts one more pair with this reason, and keeps the first places."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         places = self.places.setdefault(reason, [])
         if len(places) < self.PLACES_SHOWN:
@@ -88,8 +89,7 @@ def read_pairs(
     streaming: bool = False,
     on_bad_rows: Literal["error", "skip"] = "error",
 ) -> Dataset | IterableDataset:
-    """
-    Reads parallel text and checks every row.
+    """Reads parallel text and checks every row.
 
     Args:
         data (`str`, `Path`, `dict` or `list` of these):
@@ -125,10 +125,10 @@ def read_pairs(
         FileNotFoundError: a file does not exist.
 
     Example:
-
     ```python
     >>> pairs = read_pairs({"source": "train.de", "target": "train.en.gz"}, on_bad_rows="skip")
     >>> pairs = read_pairs("wmt14-sample.jsonl", source_column="de", target_column="en")
+
     ```
     """
     if on_bad_rows not in ("error", "skip"):
@@ -246,7 +246,7 @@ def _squeeze(text: str) -> str:
 
 @contextlib.contextmanager
 def _open_text(path: str | Path):
-    """Lines end at \\n and nowhere else: U+2028, form feeds and a lone \\r are part of the text."""
+    """Opens a text whose lines end at a newline alone: U+2028, form feeds, carriage returns are part of the text."""
     with _open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         yield file
 
@@ -409,8 +409,7 @@ def encode_pairs(
     max_target_length: int | None = None,
     on_long: Literal["error", "skip", "truncate"] = "error",
 ) -> Dataset | IterableDataset:
-    """
-    Turns pairs into what the model is trained on.
+    """Turns pairs into what the model is trained on.
 
     Args:
         dataset (`Dataset` or `IterableDataset`):
@@ -487,8 +486,7 @@ def _describe_long(place: str, side: str, lengths: dict[str, int], limits: dict[
 
 
 def group_references(pairs: Dataset) -> Dataset:
-    """
-    Returns one row for each source, with all its targets: what a metric with several references wants.
+    """Returns one row for each source, with all its targets: what a metric with several references wants.
 
     Args:
         pairs (`Dataset`):
@@ -514,8 +512,7 @@ def pair_lengths(dataset: Dataset) -> list[int]:
 
 
 class TokenBatchSampler(Sampler[list[int]]):
-    """
-    Batches of rows of like length, limited by tokens instead of rows: for `DataLoader(dataset, batch_sampler=...)`.
+    """Batches of rows of like length, limited by tokens instead of rows: for `DataLoader(dataset, batch_sampler=...)`.
 
     1. The rows are shuffled, then sorted by length; rows of the same length stay shuffled.
     2. The sorted rows are cut greedily, so that rows times longest length is at most `tokens_per_batch`.

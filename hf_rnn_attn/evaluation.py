@@ -23,8 +23,7 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 
 class TextMetric(evaluate.Metric):
-    """
-    What the metrics of this file share: texts against one or several references, kept in memory.
+    """What the metrics of this file share: texts against one or several references, kept in memory.
 
     Nothing is written to the cache folder of `evaluate`, so that metrics in several processes cannot clash. Under
     several processes, gather the texts first (the Trainer does) and compute on one.
@@ -73,7 +72,7 @@ class TextMetric(evaluate.Metric):
 
 
 def _sacrebleu_result(metric: BLEU | CHRF | TER, predictions: list[str], references: list[list[str]]) -> dict:
-    """sacrebleu wants the first references of all texts, then the second of all, and None where there are fewer."""
+    """Returns score and signature; sacrebleu wants the first references of all texts, then the second, and so on."""
     most = max(map(len, references))
     columns = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
     score = metric.corpus_score(predictions, columns).score
@@ -81,8 +80,7 @@ def _sacrebleu_result(metric: BLEU | CHRF | TER, predictions: list[str], referen
 
 
 class SacreBleu(TextMetric):
-    """
-    BLEU as sacrebleu computes it (Post 2018). Gives `score` and `signature`.
+    """BLEU as sacrebleu computes it (Post 2018). Gives `score` and `signature`.
 
     Args:
         lowercase (`bool`):
@@ -92,10 +90,11 @@ class SacreBleu(TextMetric):
             "ko-mecab", "flores200", "spm") need packages or a download.
 
     Example:
-
     ```python
-    >>> SacreBleu(lowercase=True).compute(predictions=["The cat sat down"], references=[["the cat sat
-    down"]])["score"] 100.00000000000004
+    >>> bleu = SacreBleu(lowercase=True)
+    >>> bleu.compute(predictions=["The cat sat down"], references=["the cat sat down"])
+    {'score': 100.0..., 'signature': 'nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:...'}
+
     ```
     """
 
@@ -115,8 +114,7 @@ class SacreBleu(TextMetric):
 
 
 class Chrf(TextMetric):
-    """
-    chrF2, the F-score of character n-grams (Popović 2015), through sacrebleu. Gives `score` and `signature`.
+    """chrF2, the F-score of character n-grams (Popović 2015), through sacrebleu. Gives `score` and `signature`.
 
     Args:
         lowercase (`bool`):
@@ -139,8 +137,7 @@ class Chrf(TextMetric):
 
 
 class Ter(TextMetric):
-    """
-    Translation edit rate (Snover et al. 2006), through sacrebleu. Gives `score` (lower is better) and `signature`.
+    """Translation edit rate (Snover et al. 2006), through sacrebleu. Gives `score` (lower is better) and `signature`.
 
     Args:
         lowercase (`bool`):
@@ -195,15 +192,14 @@ class CharacterErrorRate(TextMetric):
 
 
 class TokenErrorRate(TextMetric):
-    """
-    Edits per 100 tokens of the references, where white space separates tokens: the phone error rate of
+    """Edits per 100 tokens of the references, where white space separates tokens: the phone error rate of
     pronunciations, the word error rate of sentences. Gives `score`, `edits` and `length`.
 
     Example:
-
     ```python
     >>> TokenErrorRate().compute(predictions=["T AH M"], references=[["T AH M AA", "T OW M"]])
     {'score': 25.0, 'edits': 1, 'length': 4}
+
     ```
     """
 
@@ -245,8 +241,7 @@ ERROR_RATES = ("ter", "cer", "token_error_rate")
 
 
 def load_metric(name: str, **options) -> TextMetric:
-    """
-    A metric by its name.
+    """A metric by its name.
 
     Args:
         name (`str`):
@@ -259,10 +254,10 @@ def load_metric(name: str, **options) -> TextMetric:
         ValueError: no metric has this name.
 
     Example:
-
     ```python
     >>> load_metric("exact_match").compute(predictions=["a", "b"], references=["a", "c"])
     {'score': 50.0}
+
     ```
     """
     if name not in METRICS:
@@ -273,8 +268,7 @@ def load_metric(name: str, **options) -> TextMetric:
 def trainer_metrics(
     tokenizer: PreTrainedTokenizerBase, metrics: Mapping[str, TextMetric]
 ) -> Callable[[EvalPrediction], dict[str, float]]:
-    """
-    What `Seq2SeqTrainer(compute_metrics=...)` takes, with `predict_with_generate=True`.
+    """What `Seq2SeqTrainer(compute_metrics=...)` takes, with `predict_with_generate=True`.
 
     Predictions and labels are decoded with the tokenizer, so what the tokenizer cannot represent counts for neither.
     Scores for publication compare texts with texts.
@@ -290,9 +284,9 @@ def trainer_metrics(
         token, to a flat dict of floats.
 
     Example:
-
     ```python
     >>> compute_metrics = trainer_metrics(tokenizer, {"bleu": load_metric("sacrebleu", lowercase=True)})
+
     ```
     """
 
@@ -351,8 +345,7 @@ def score_by_length(
     metric: TextMetric,
     edges: Sequence[int],
 ) -> list[dict]:
-    """
-    Scores sentences of different length apart: how much does a model lose on long ones?
+    """Scores sentences of different length apart: how much does a model lose on long ones?
 
     Args:
         sources, predictions, references (`Sequence`):

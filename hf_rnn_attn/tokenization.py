@@ -213,8 +213,7 @@ def train_tokenizer(
     lowercase: bool = False,
     min_frequency: int = 1,
 ) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
-    """
-    Train the tokenizer of a source-target pair on text.
+    """Train the tokenizer of a source-target pair on text.
 
     Training on the same text gives the same tokenizer again, except for `unigram`: there the trainer of the
     `tokenizers` library adds up its numbers in no fixed order, and ids can change places from run to run. Save it and
@@ -251,12 +250,12 @@ def train_tokenizer(
             other.
 
     Example:
-
     ```python
     >>> from hf_rnn_attn.tokenization import train_tokenizer
     >>> tokenizer = train_tokenizer(["안녕 하세요"], ["hello there"], kind="char")
     >>> tokenizer.decode(tokenizer("하세요")["input_ids"], skip_special_tokens=True)
     '하세요'
+
     ```
     """
     if isinstance(source, str) or isinstance(target, str):

@@ -207,7 +207,7 @@ def test_assisted_decoding_equals_greedy(cell, score, input_feeding, copies, ass
         "another": {"assistant_model": make_model(**options, initializer_range=0.5)},
         "prompt lookup": {"prompt_lookup_num_tokens": 2},
     }
-    recorded = {name: True for name in ("output_logits", "output_attentions", "output_hidden_states")}
+    recorded = dict.fromkeys(("output_logits", "output_attentions", "output_hidden_states"), True)
     recorded["return_dict_in_generate"] = True
     for source in SOURCES:
         greedy = translate(model, [source], min_new_tokens=12, max_new_tokens=20, **recorded)

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
 """A run reaches the Hub and comes back, against a Hub on loopback: each side in a process of its own, with an empty
-cache, as on two machines. The card is read from what was uploaded."""
+cache, as on two machines. The card is read from what was uploaded.
+"""
 
 import json
 import os

@@ -109,7 +109,8 @@ SKIPS = {
 
 class RnnAttnModelTest(common.ModelTesterMixin, common.GenerationTesterMixin, unittest.TestCase):
     """`GenerationTesterMixin` is an empty stand-in, for its file is not in the source distribution: what it asks of an
-    encoder-decoder is asked in test_generation.py."""
+    encoder-decoder is asked in test_generation.py.
+    """
 
     all_model_classes = (RnnAttnModel, RnnAttnForConditionalGeneration)
     is_encoder_decoder = True

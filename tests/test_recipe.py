@@ -87,7 +87,7 @@ evaluation: {metrics: {sacrebleu: {lowercase: true}, chrf: }, by_length: [10]}
 def test_an_unknown_key_names_file_key_and_nearest(write, section, name, nearest):
     others = [line for line in MINIMAL.split("\n") if line.split(":")[0] != section.split(":")[0]]
     path = write("\n".join([*others, section]))
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="unknown key") as error:
         load_recipe(path)
     assert str(error.value) == f"{path}: unknown key {name!r}; did you mean {nearest!r}?"
 

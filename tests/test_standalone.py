@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
 """A saved checkpoint works by itself: with `trust_remote_code=True` where the package is not installed, without it
-where it is, and it stays complete when it is loaded and saved again."""
+where it is, and it stays complete when it is loaded and saved again.
+"""
 
 import json
 import os

@@ -50,8 +50,7 @@ SPECIAL_TOKENS = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>"
 def load_joeynmt(
     path: str | Path, *, detokenize: Detokenization | None = None
 ) -> tuple[RnnAttnForConditionalGeneration, RnnAttnTokenizer]:
-    """
-    Read a recurrent model of JoeyNMT 2.
+    """Read a recurrent model of JoeyNMT 2.
 
     Args:
         path (`str` or `Path`):
@@ -72,11 +71,11 @@ def load_joeynmt(
         FileNotFoundError: if a file is missing.
 
     Example:
-
     ```python
     >>> model, tokenizer = load_joeynmt("models/iwslt_rnn", detokenize="subword-nmt")
     >>> model.save_pretrained("imported")
-    >>> tokenizer.save_pretrained("imported")
+    >>> files = tokenizer.save_pretrained("imported")
+
     ```
     """
     path = Path(path)

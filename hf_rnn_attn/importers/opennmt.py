@@ -61,8 +61,7 @@ EMBEDDINGS = "embeddings.make_embedding.emb_luts.0.weight"
 def load_opennmt(
     path: str | Path, *, detokenize: Detokenization | None = None
 ) -> tuple[RnnAttnForConditionalGeneration, RnnAttnTokenizer]:
-    """
-    Read an RNN checkpoint of OpenNMT-py 3.
+    """Read an RNN checkpoint of OpenNMT-py 3.
 
     Args:
         path (`str` or `Path`):
@@ -79,11 +78,11 @@ def load_opennmt(
         ValueError: if the checkpoint holds an architecture, an option or an object that cannot be imported.
 
     Example:
-
     ```python
     >>> model, tokenizer = load_opennmt("model_step_20000.pt", detokenize="subword-nmt")
     >>> model.save_pretrained("imported")
-    >>> tokenizer.save_pretrained("imported")
+    >>> files = tokenizer.save_pretrained("imported")
+
     ```
     """
     checkpoint = read_checkpoint(path)

@@ -40,7 +40,8 @@ def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> 
 
 def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) -> Iterator[list[int]]:
     """Yields the indices of the lines that are not empty, longest first, in batches of at most `tokens_per_batch`
-    tokens."""
+    tokens.
+    """
     rows = [row for row, line in enumerate(lines) if line.strip()]
     if not rows:
         return

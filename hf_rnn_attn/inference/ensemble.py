@@ -63,7 +63,8 @@ class EnsembleEncoder(nn.Module):
     ) -> ModelOutput:
         """Returns the fields of each member's output, `last_hidden_state`, `final_state` and where there are
         `source_ids`; those of the second member and the following end in its number, counted from 0. Flat, for beam
-        search repeats flat fields only."""
+        search repeats flat fields only.
+        """
         fields = {}
         for index, encoder in enumerate(self.encoders):
             outputs = encoder(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
@@ -90,10 +91,10 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
         ValueError: no member, or members whose vocabularies differ in size or special tokens.
 
     Example:
-
     ```python
     >>> ensemble = RnnAttnEnsemble([first, second])
     >>> ids = ensemble.generate(**tokenizer("ein Hund", return_tensors="pt"), num_beams=5)
+
     ```
     """
 
@@ -123,8 +124,7 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
         output_attentions: bool | None = None,
         **kwargs,
     ) -> Seq2SeqLMOutput:
-        r"""
-        Args as those of [`RnnAttnForConditionalGeneration`], without labels; `encoder_outputs` is what
+        r"""Args as those of [`RnnAttnForConditionalGeneration`], without labels; `encoder_outputs` is what
         [`EnsembleEncoder`] returned. `logits` are logarithms of the mean probabilities.
         """
         if encoder_outputs is None:
@@ -161,7 +161,8 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
         self, tokens: torch.LongTensor, decodings: list[Decoding]
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[Decoding]]:
         """Reads the next tokens; see [`RnnAttnForConditionalGeneration.step`]. The scores are logarithms of the mean
-        probabilities, the attention weights are the mean of the members'."""
+        probabilities, the attention weights are the mean of the members'.
+        """
         steps = [member.step(tokens, decoding) for member, decoding in zip(self.members, decodings, strict=True)]
         scores, weights, decodings = zip(*steps, strict=True)
         weights = [part for part in weights if part is not None]

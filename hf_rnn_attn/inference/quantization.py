@@ -46,6 +46,7 @@ class Int8Linear(nn.Module):
         self.packed = torch.ops.quantized.linear_prepack(weight, self.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the product of `inputs` (..., in) with the weights, (..., out), in float32."""
         # the reduced range keeps sums of two products in 16 bits on processors that have no wider ones
         return torch.ops.quantized.linear_dynamic(inputs, self.packed, reduce_range=True)
 
@@ -71,6 +72,7 @@ class Int8Layer(nn.Module):
         )
 
     def forward(self, inputs: torch.Tensor | PackedSequence):
+        """Returns outputs and last state, as torch's layer does."""
         if not isinstance(inputs, PackedSequence):
             lengths = torch.full((inputs.shape[0],), inputs.shape[1])
             output, state = self(pack_padded_sequence(inputs, lengths, batch_first=True))

@@ -44,7 +44,6 @@ class ScheduledSamplingCallback(TrainerCallback):
         ValueError: a schedule or a parameter outside of its range.
 
     Example:
-
         trainer.add_callback(ScheduledSamplingCallback("linear", k=1.0, c=1e-4, minimum=0.5))
     """
 
@@ -84,6 +83,8 @@ class ScheduledSamplingCallback(TrainerCallback):
         return min(1.0, max(self.minimum, ratio))
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
+        """Puts the sampling before the model's `forward`."""
+
         def mix(module, positional, keywords):
             ratio = self.teacher_forcing_ratio(state.global_step)
             if module.training and ratio < 1:
@@ -93,6 +94,7 @@ class ScheduledSamplingCallback(TrainerCallback):
         self._hook = model.register_forward_pre_hook(mix, with_kwargs=True)
 
     def on_train_end(self, args, state, control, **kwargs):
+        """Takes the sampling away again."""
         self._hook.remove()
 
 
@@ -146,5 +148,6 @@ class BatchOrderCallback(TrainerCallback):
         self.batch_sampler = batch_sampler
 
     def on_epoch_begin(self, args, state, control, **kwargs):
+        """Tells the sampler the epoch, the one that a resumed run is in too."""
         # a resumed run begins inside of an epoch
         self.batch_sampler.set_epoch(int(state.epoch))

@@ -55,7 +55,8 @@ TOKENIZER_FIELDS = (
 
 class _RecipeLoader(yaml.SafeLoader):
     """YAML with three traps removed: `1e-3` is a number and `no` a word (YAML 1.1 reads a string and a boolean), and a
-    key given twice is an error."""
+    key given twice is an error.
+    """
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]

@@ -45,12 +45,14 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         self.add_callback(BatchOrderCallback(self.batch_sampler))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Returns the library's loss; of our model, in training, smoothed and without logits."""
         if model.training and self.model_smooths:
             options = {"label_smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
             inputs = {**inputs, **options}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def get_train_dataloader(self) -> DataLoader:
+        """Returns the batches of the training, limited by tokens where `tokens_per_batch` is set."""
         if self.batch_sampler is None:
             return super().get_train_dataloader()
         loader = DataLoader(

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
 """The reference: the same model as the plainest PyTorch loop, without a search or a library around it; and the rates of
-the machine, its matrix product and its memory."""
+the machine, its matrix product and its memory.
+"""
 
 import torch
 from serving import decoding_tasks, pad, serve
