@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hf-rnn-attn demo --output runs/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 # the same packages, but for transformers, which lies in a folder of its own and comes first
 test-lowest: $(VENV)/lowest/.installed
