@@ -48,7 +48,7 @@ class LuongAttention(nn.Module):
             Any configuration whose `attention_score` is not `"none"`.
     """
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__()
         self.score = config.attention_score
         self.span = config.attention_span
@@ -93,8 +93,7 @@ class LuongAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, attended: AttendedMemory, target_positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""
-        Computes a_t = softmax(score(h_t, h̄_s)) over the unmasked source positions and c_t = Σ_s a_t(s) h̄_s.
+        r"""Computes a_t = softmax(score(h_t, h̄_s)) over the unmasked source positions and c_t = Σ_s a_t(s) h̄_s.
 
         Args:
             query (`torch.Tensor` of shape `(B, T, H)`): decoder states h_t.
@@ -116,15 +115,16 @@ class LuongAttention(nn.Module):
         # finfo.min and not -inf: a row without a single token would turn into NaN
         scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1).masked_fill(~keep_mask, 0.0)
-        if self.span == "local-p":
+        if distance is not None and self.span == "local-p":
             deviation = self.window / 2
             weights = weights * torch.exp(-distance.square() / (2 * deviation**2))  # eq. 10
         return attended.read(weights), weights
 
     def _scores(self, query: torch.Tensor, attended: AttendedMemory) -> torch.Tensor:
+        """Returns the scores (B, T, S) of decoder states (B, T, H), padding included."""
         if attended.match is not None:
             return attended.match(query)  # the matrix of the general score is in the keys
-        if self.score == "concat":
+        if attended.project_query is not None and attended.keys is not None:  # the concat score
             hidden = torch.tanh(attended.project_query(query).unsqueeze(2) + attended.keys.unsqueeze(1))
             return self.score_vector(hidden).squeeze(-1)
         scores = self.location_projection(query)  # (B, T, location_size)
@@ -134,6 +134,7 @@ class LuongAttention(nn.Module):
     def _centre(
         self, query: torch.Tensor, source_positions: torch.Tensor, target_positions: torch.Tensor
     ) -> torch.Tensor:
+        """Returns the source position p_t (B, T, 1) in the middle of each window."""
         if self.span == "local-m":
             return target_positions.unsqueeze(-1)
         length = source_positions[..., -1:] + 1  # (B, 1, 1)

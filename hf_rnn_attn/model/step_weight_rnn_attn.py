@@ -6,11 +6,15 @@ Pure tensors in and out. Knows nothing of cells or attention.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+
+# a step's (dL/dy_t, x_t)
+Tape = list[tuple[torch.Tensor, torch.Tensor]]
 
 # rows of a half-precision product over all tokens of a batch come in multiples of this
 ROWS_AT_A_TIME = 64
@@ -44,14 +48,19 @@ class _StepProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, inputs, weight, bias, tape):
+    def forward(
+        ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, tape: Tape
+    ) -> torch.Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.tape = tape
         return _product(inputs, weight, bias)
 
+    # one gradient for one output; torch's type has any number of them
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, None, None, None]:
         inputs, weight = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
             # of a matrix shared by the batch, all rows take part in one product; a batch of matrices keeps its batches
@@ -60,7 +69,7 @@ class _StepProduct(torch.autograd.Function):
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
 
 
-def _product(inputs, weight, bias):
+def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     return F.linear(inputs, weight, bias) if weight.dim() == 2 else inputs @ weight.transpose(1, 2)
 
 
@@ -71,14 +80,17 @@ class _SequenceGradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, weight, bias, tape):
+    def forward(ctx: Any, weight: torch.Tensor, bias: torch.Tensor | None, tape: Tape) -> torch.Tensor:
         ctx.set_materialize_grads(False)
         ctx.tape = tape
         return weight.view_as(weight)
 
+    # as above
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, _):
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, _: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         gradients, inputs = (torch.cat(factors, -2) for factors in zip(*ctx.tape, strict=True))
         ctx.tape.clear()
         if gradients.dim() == 2:
@@ -100,10 +112,10 @@ class StepWeight:
         bias (`torch.Tensor` of shape `(out,)`, *optional*): is added to the product of a two-dimensional weight.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         # a compiler sees the whole sequence anyway, and could not follow the tape
         self.records = torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling()
-        self.tape = []
+        self.tape: Tape = []
         if torch.is_autocast_enabled(weight.device.type):
             # once a sequence and not once a step, and the factors of a recorded product have one type
             dtype = torch.get_autocast_dtype(weight.device.type)
@@ -124,8 +136,9 @@ class StepLinear(nn.Linear):
     What wraps a module, such as the offloading of weights, works on calls and not on attributes.
     """
 
-    def forward(self, inputs: torch.Tensor | None, *, return_weights: bool = False):
-        return (self.weight, self.bias) if return_weights else super().forward(inputs)
+    def forward(self, input: Any, *, return_weights: bool = False) -> Any:
+        """Returns the product with `input`, or with `return_weights` weight and bias."""
+        return (self.weight, self.bias) if return_weights else super().forward(input)
 
 
 def step_product(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
