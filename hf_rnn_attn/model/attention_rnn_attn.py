@@ -17,7 +17,7 @@ from .step_weight_rnn_attn import StepLinear, StepWeight, step_product
 
 
 class AttendedMemory(NamedTuple):
-    """What all target steps of a batch share; made by [`LuongAttention.attend_to`].
+    """The memory as attention reads it at every target step of a batch; made by [`LuongAttention.attend_to`].
 
     Attributes:
         read: from weights (B, T, S) to contexts (B, T, M).
@@ -37,7 +37,7 @@ class AttendedMemory(NamedTuple):
 
 
 class LuongAttention(nn.Module):
-    """Attends from decoder states to encoder states.
+    """Computes attention weights and contexts: from decoder states to encoder states.
 
     The same call serves one decoding step (T = 1) and a whole teacher-forced sequence. Padding never counts: a weight
     on a masked position is exactly zero, positions are counted over unmasked tokens alone, and a row with nothing to
@@ -77,7 +77,7 @@ class LuongAttention(nn.Module):
         return self.memory_projection(memory) if self.has_keys else None
 
     def attend_to(self, memory: torch.Tensor, keys: torch.Tensor | None, keep_mask: torch.Tensor) -> AttendedMemory:
-        """Prepares what all calls for one batch of sentences share.
+        """Prepares the memory for all calls for one batch of sentences.
 
         Args:
             memory (`torch.Tensor` of shape `(B, S, M)`): encoder states.

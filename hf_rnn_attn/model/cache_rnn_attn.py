@@ -66,7 +66,7 @@ def cache_of(outputs: ModelOutput) -> Cache | None:
 
 
 class DecoderState(NamedTuple):
-    """What one decoding step hands to the next. R rows, H decoder width, A attentional width.
+    """The state of the decoder between two tokens. R rows, H decoder width, A attentional width.
 
     Attributes:
         layers: for each layer `(hidden,)` or, for an LSTM, `(hidden, cell)`, each (R, H).
@@ -176,7 +176,7 @@ class RnnStateLayer(CacheLayerMixin):
         self.apply(lambda state: state.to("cpu", non_blocking=True))
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Takes the rows `beam_idx` (R,), in this order; the library's beam search calls it at every step."""
+        """Replaces the rows by the rows `beam_idx` (R,); the library's beam search calls it at every step."""
         self.apply(lambda state: state.index_select(0, beam_idx.to(state.device)))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
@@ -224,7 +224,7 @@ class RnnAttnCache(Cache):
         return self.layers[-1].states.get("keys")
 
     def write(self, state: DecoderState, keys: torch.Tensor | None, new_tokens: int) -> None:
-        """Takes the state after `new_tokens` more tokens, and the projected memory where the attention has one."""
+        """Stores the state after `new_tokens` more tokens, and the projected memory where the attention has one."""
         tensors = [dict(zip(PARTS, layer, strict=False)) for layer in state.layers]
         tensors[-1] |= {"attentional": state.attentional, "positions": state.positions}
         if keys is not None:

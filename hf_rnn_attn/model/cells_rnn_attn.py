@@ -49,7 +49,7 @@ def tanh_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState
 
 
 class StepLayer(nn.RNNBase):
-    """A recurrent layer whose weights can be asked for by a call.
+    """A recurrent layer that returns its weights when a call asks for them.
 
     What wraps a layer and changes its weights for the time of a call, such as a LoRA adapter, works for single steps
     only if they get the weights through a call.
@@ -64,15 +64,15 @@ class StepLayer(nn.RNNBase):
 
 
 class StepLSTM(StepLayer, nn.LSTM):
-    """`nn.LSTM` whose weights can be asked for by a call."""
+    """`nn.LSTM` that returns its weights when a call asks for them."""
 
 
 class StepGRU(StepLayer, nn.GRU):
-    """`nn.GRU` whose weights can be asked for by a call."""
+    """`nn.GRU` that returns its weights when a call asks for them."""
 
 
 class StepRNN(StepLayer, nn.RNN):
-    """`nn.RNN` whose weights can be asked for by a call."""
+    """`nn.RNN` that returns its weights when a call asks for them."""
 
 
 class Cell(NamedTuple):

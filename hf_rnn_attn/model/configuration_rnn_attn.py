@@ -186,6 +186,7 @@ class RnnAttnConfig(PreTrainedConfig):
         return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
 
     def _check_ranges(self) -> None:
+        """Raises a ValueError for a size, depth or probability out of its range."""
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -194,6 +195,7 @@ class RnnAttnConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
 
     def _check_attention(self) -> None:
+        """Raises a ValueError for options that contradict the attention score."""
         if self.attention_score == "dot" and self.memory_size != self.decoder_hidden_size:
             raise ValueError(
                 f"`attention_score='dot'` needs encoder and decoder states of one width, got {self.memory_size} "
@@ -222,6 +224,7 @@ class RnnAttnConfig(PreTrainedConfig):
             )
 
     def _check_bridge(self) -> None:
+        """Raises a ValueError for options that contradict the bridge."""
         for name, default in (("bridge_source", "matched"), ("bridge_activation", "tanh")):
             if self.bridge != "dense" and getattr(self, name) != default:
                 raise ValueError(
@@ -236,6 +239,7 @@ class RnnAttnConfig(PreTrainedConfig):
             )
 
     def _check_tying(self) -> None:
+        """Raises a ValueError for sizes with which embeddings cannot be shared or source tokens copied."""
         if self.tie_word_embeddings and self.decoder_embedding_size != self.attentional_size:
             raise ValueError(
                 f"`tie_word_embeddings=True` needs a target embedding as wide as the attentional state, got "

@@ -39,7 +39,7 @@ class Decoding(NamedTuple):
 
 
 class RnnAttnBridge(nn.Module):
-    """Hands the encoder's thought vector to the decoder, for any pair of sizes, depths and cell types.
+    """Computes the decoder's first state from the encoder's final state, for any sizes, depths and cell types.
 
     Decoder layer d takes its state from the encoder layer that is as far below the top; where the decoder is deeper,
     its lowest layers take the first encoder layer's. A dense bridge can also show every decoder layer the topmost
@@ -196,7 +196,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         final_state: torch.Tensor | None,
         source_ids: torch.Tensor | None = None,
     ) -> Decoding:
-        """Begins to decode a batch: returns it before its first target token.
+        """Prepares a batch for decoding: returns it before its first target token.
 
         Arguments as the fields of [`RnnAttnEncoderOutput`].
         """
@@ -228,7 +228,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         return output._replace(attentional=self.dropout(output.attentional)), after
 
     def select(self, decoding: Decoding, rows: torch.Tensor) -> Decoding:
-        """Keeps some hypotheses.
+        """Keeps some hypotheses of the batch, in a given order.
 
         Args:
             decoding ([`Decoding`]): of B sentences.

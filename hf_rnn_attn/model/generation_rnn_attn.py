@@ -31,7 +31,7 @@ OVERRIDDEN = {
 
 
 class RnnAttnGenerationMixin(GenerationMixin):
-    """`GenerationMixin` for a recurrent decoder.
+    """Adapts the library's `GenerationMixin` to a recurrent decoder.
 
     The class that it is mixed into has `start(encoder_outputs, attention_mask)`, `step(tokens, decoding)` and
     `select(decoding, rows)`; see [`RnnAttnForConditionalGeneration`].

@@ -343,7 +343,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
     def start(
         self, encoder_outputs: ModelOutput | tuple[Any, ...], attention_mask: torch.Tensor | None = None
     ) -> Decoding:
-        """Begins to decode a batch.
+        """Prepares a batch for decoding.
 
         Args:
             encoder_outputs ([`RnnAttnEncoderOutput`] or `tuple`): what the encoder returned for B sentences.

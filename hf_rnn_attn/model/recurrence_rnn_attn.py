@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Product] = {"tanh": torch.tanh, "relu": torch.relu, "none
 
 
 class SourceMemory(NamedTuple):
-    """What the decoder looks at.
+    """The encoded sentences that the decoder attends to.
 
     Attributes:
         states: encoder states h̄, (B, S, M); `None` in an exported step without attention.

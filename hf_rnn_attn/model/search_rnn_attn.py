@@ -152,8 +152,9 @@ class _Hypotheses(NamedTuple):
 
 
 class BeamSearch(Generic[Batch]):
-    r"""Does what the library's `_beam_search` does, for calls of which [`supports_fast_search`] and
-    [`has_enough_tokens`] are true. Each step, for each sentence:
+    r"""Searches with beams, and finds what the library's `_beam_search` finds.
+
+    It serves calls of which [`supports_fast_search`] and [`has_enough_tokens`] are true. Each step, for each sentence:
 
     1. Of all hypotheses with one token more, the most probable are the candidates: as many as leave a full beam when
        all that end are taken out.

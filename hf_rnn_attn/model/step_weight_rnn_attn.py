@@ -41,7 +41,7 @@ def project_rows(inputs: torch.Tensor, product: Callable[[torch.Tensor], torch.T
 
 
 class _StepProduct(torch.autograd.Function):
-    """y_t = W x_t + b for one step t.
+    """Computes y_t = W x_t + b for one step t.
 
     The backward pass returns dL/dx_t = Wᵀ dL/dy_t and writes the pair (dL/dy_t, x_t) to the tape. The gradients of W
     and b are left to [`_SequenceGradient`].
@@ -70,11 +70,12 @@ class _StepProduct(torch.autograd.Function):
 
 
 def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Returns the product with one weight (out, in), or with one for each sentence, (batch, out, in)."""
     return F.linear(inputs, weight, bias) if weight.dim() == 2 else inputs @ weight.transpose(1, 2)
 
 
 class _SequenceGradient(torch.autograd.Function):
-    """W itself. The backward pass forms the gradients of all steps on the tape at once:
+    """Returns W. The backward pass forms the gradients of all steps on the tape at once:
 
     dL/dW = Σ_t dL/dy_t x_tᵀ and dL/db = Σ_t dL/dy_t.
     """
@@ -131,7 +132,7 @@ class StepWeight:
 
 
 class StepLinear(nn.Linear):
-    """`nn.Linear` whose weight and bias can be asked for by a call.
+    """`nn.Linear` that returns its weight and bias when a call asks for them.
 
     What wraps a module, such as the offloading of weights, works on calls and not on attributes.
     """
@@ -142,6 +143,9 @@ class StepLinear(nn.Linear):
 
 
 def step_product(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Returns `layer` for the steps of one sequence: a [`StepWeight`] with its weights, or, where something has taken
-    the place of the [`StepLinear`] (an adapter, int8 weights), the layer as it is."""
+    """Returns the product that `layer` forms at each step of one sequence.
+
+    That is a [`StepWeight`] with its weights, or, where something has taken the place of the [`StepLinear`], such as an
+    adapter or int8 weights, the layer as it is.
+    """
     return StepWeight(*layer(None, return_weights=True)) if isinstance(layer, StepLinear) else layer
