@@ -17,7 +17,7 @@ from .step_weight_rnn_attn import StepLinear, StepWeight, step_product
 
 
 class AttendedMemory(NamedTuple):
-    """What all target steps of a batch share; made by [`LuongAttention.attend_to`].
+    """The memory as attention reads it at every target step of a batch; made by [`LuongAttention.attend_to`].
 
     Attributes:
         read: from weights (B, T, S) to contexts (B, T, M).
@@ -37,7 +37,7 @@ class AttendedMemory(NamedTuple):
 
 
 class LuongAttention(nn.Module):
-    """Attends from decoder states to encoder states.
+    """Computes attention weights and contexts: from decoder states to encoder states.
 
     The same call serves one decoding step (T = 1) and a whole teacher-forced sequence. Padding never counts: a weight
     on a masked position is exactly zero, positions are counted over unmasked tokens alone, and a row with nothing to
@@ -48,7 +48,7 @@ class LuongAttention(nn.Module):
             Any configuration whose `attention_score` is not `"none"`.
     """
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__()
         self.score = config.attention_score
         self.span = config.attention_span
@@ -77,7 +77,7 @@ class LuongAttention(nn.Module):
         return self.memory_projection(memory) if self.has_keys else None
 
     def attend_to(self, memory: torch.Tensor, keys: torch.Tensor | None, keep_mask: torch.Tensor) -> AttendedMemory:
-        """Prepares what all calls for one batch of sentences share.
+        """Prepares the memory for all calls for one batch of sentences.
 
         Args:
             memory (`torch.Tensor` of shape `(B, S, M)`): encoder states.
@@ -93,8 +93,7 @@ class LuongAttention(nn.Module):
     def forward(
         self, query: torch.Tensor, attended: AttendedMemory, target_positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""
-        Computes a_t = softmax(score(h_t, h̄_s)) over the unmasked source positions and c_t = Σ_s a_t(s) h̄_s.
+        r"""Computes a_t = softmax(score(h_t, h̄_s)) over the unmasked source positions and c_t = Σ_s a_t(s) h̄_s.
 
         Args:
             query (`torch.Tensor` of shape `(B, T, H)`): decoder states h_t.
@@ -116,15 +115,16 @@ class LuongAttention(nn.Module):
         # finfo.min and not -inf: a row without a single token would turn into NaN
         scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1).masked_fill(~keep_mask, 0.0)
-        if self.span == "local-p":
+        if distance is not None and self.span == "local-p":
             deviation = self.window / 2
             weights = weights * torch.exp(-distance.square() / (2 * deviation**2))  # eq. 10
         return attended.read(weights), weights
 
     def _scores(self, query: torch.Tensor, attended: AttendedMemory) -> torch.Tensor:
+        """Returns the scores (B, T, S) of decoder states (B, T, H), padding included."""
         if attended.match is not None:
             return attended.match(query)  # the matrix of the general score is in the keys
-        if self.score == "concat":
+        if attended.project_query is not None and attended.keys is not None:  # the concat score
             hidden = torch.tanh(attended.project_query(query).unsqueeze(2) + attended.keys.unsqueeze(1))
             return self.score_vector(hidden).squeeze(-1)
         scores = self.location_projection(query)  # (B, T, location_size)
@@ -134,6 +134,7 @@ class LuongAttention(nn.Module):
     def _centre(
         self, query: torch.Tensor, source_positions: torch.Tensor, target_positions: torch.Tensor
     ) -> torch.Tensor:
+        """Returns the source position p_t (B, T, 1) in the middle of each window."""
         if self.span == "local-m":
             return target_positions.unsqueeze(-1)
         length = source_positions[..., -1:] + 1  # (B, 1, 1)

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -22,11 +22,14 @@ CACHE_NAMES = ("cache", "past_key_values")
 LIBRARY_CACHE_NAME = next(name for name in CACHE_NAMES if name in {f.name for f in dataclasses.fields(Seq2SeqLMOutput)})
 
 
-def accept_cache_names(function: Callable) -> Callable:
+Returned = TypeVar("Returned")
+
+
+def accept_cache_names(function: Callable[..., Returned]) -> Callable[..., Returned]:
     """Decorates a function with a parameter `cache` so that callers may also name it `past_key_values`."""
 
     @functools.wraps(function)
-    def renamed(*args, past_key_values=None, **kwargs):
+    def renamed(*args: Any, past_key_values: Cache | None = None, **kwargs: Any) -> Returned:
         if past_key_values is not None:
             if kwargs.get("cache") is not None:
                 raise ValueError(
@@ -38,17 +41,19 @@ def accept_cache_names(function: Callable) -> Callable:
     signature = inspect.signature(function)
     *parameters, variadic = signature.parameters.values()
     old_name = inspect.Parameter("past_key_values", inspect.Parameter.KEYWORD_ONLY, default=None)
-    # before 5.24 `generate` refuses arguments that it does not find here
-    renamed.__signature__ = signature.replace(parameters=[*parameters, old_name, variadic])
+    # before 5.24 `generate` refuses arguments that it does not find here; the type of a function does not know the name
+    renamed.__signature__ = signature.replace(  # pyright: ignore[reportAttributeAccessIssue]
+        parameters=[*parameters, old_name, variadic]
+    )
     return renamed
 
 
-def cache_field(cache: Cache | None) -> dict[str, Cache | None]:
+def cache_field(cache: Cache | None) -> dict[str, Any]:
     """Returns the keyword argument that puts `cache` into an output class or a call of the library."""
     return {LIBRARY_CACHE_NAME: cache}
 
 
-def rename_cache(arguments: dict) -> None:
+def rename_cache(arguments: dict[str, Any]) -> None:
     """Puts the cache among the arguments of `generate` under the name that the library's loops read."""
     for name in CACHE_NAMES:
         if name != LIBRARY_CACHE_NAME and arguments.get(name) is not None:
@@ -61,7 +66,7 @@ def cache_of(outputs: ModelOutput) -> Cache | None:
 
 
 class DecoderState(NamedTuple):
-    """What one decoding step hands to the next. R rows, H decoder width, A attentional width.
+    """The state of the decoder between two tokens. R rows, H decoder width, A attentional width.
 
     Attributes:
         layers: for each layer `(hidden,)` or, for an LSTM, `(hidden, cell)`, each (R, H).
@@ -75,7 +80,7 @@ class DecoderState(NamedTuple):
 
 
 # the parts of a cell's state, in the order of [`DecoderState`]
-PARTS = ("hidden", "cell")
+PARTS: tuple[str, ...] = ("hidden", "cell")
 
 
 class RnnStateLayer(CacheLayerMixin):
@@ -87,15 +92,21 @@ class RnnStateLayer(CacheLayerMixin):
     is_sliding = False
     is_croppable = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.record_past = False
         self.reset()
 
-    def lazy_initialization(self, states: dict[str, torch.Tensor], new_tokens: int) -> None:
+    # the library's layers take keys and values here; only [`RnnAttnCache`] calls these two
+    def lazy_initialization(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, states: dict[str, torch.Tensor], new_tokens: int
+    ) -> None:
+        """Does what [`update`] does."""
         self.update(states, new_tokens)
 
-    def update(self, states: dict[str, torch.Tensor], new_tokens: int) -> tuple[dict[str, torch.Tensor], int]:
+    def update(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, states: dict[str, torch.Tensor], new_tokens: int
+    ) -> tuple[dict[str, torch.Tensor], int]:
         """Replaces the state and returns it with the number of tokens it has seen.
 
         Raises:
@@ -121,8 +132,7 @@ class RnnStateLayer(CacheLayerMixin):
         self.record_past = True
 
     def crop(self, tokens_to_remove: int) -> None:
-        """
-        Forgets the last tokens, and the record.
+        """Forgets the last tokens, and the record.
 
         Args:
             tokens_to_remove (`int`): their number as a negative `int`, the library's convention, or 0.
@@ -143,30 +153,38 @@ class RnnStateLayer(CacheLayerMixin):
         self.past = []
 
     def get_seq_length(self) -> int:
+        """Returns the number of tokens that the state has seen."""
         return self.seen_tokens
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Returns length and offset of a self-attention mask over the tokens seen and `query_length` more."""
         return self.seen_tokens + query_length, 0
 
     def get_max_length(self) -> int:
+        """Returns -1: the number of tokens has no limit."""
         return -1
 
     def reset(self) -> None:
-        self.states = {}
-        self.past = []
+        """Forgets the state, the record and the number of tokens seen."""
+        self.states: dict[str, torch.Tensor] = {}
+        self.past: list[dict[str, torch.Tensor]] = []
         self.seen_tokens = 0
         self.is_initialized = False
 
     def offload(self) -> None:
+        """Moves every tensor to the CPU."""
         self.apply(lambda state: state.to("cpu", non_blocking=True))
 
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Replaces the rows by the rows `beam_idx` (R,); the library's beam search calls it at every step."""
         self.apply(lambda state: state.index_select(0, beam_idx.to(state.device)))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keeps the rows `indices`."""
         self.apply(lambda state: state[indices.to(state.device)])
 
     def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats each row `repeats` times, the copies side by side."""
         self.apply(lambda state: state.repeat_interleave(repeats, dim=0))
 
 
@@ -180,7 +198,10 @@ class RnnAttnCache(Cache):
         num_layers (`int`): the number of decoder layers.
     """
 
-    def __init__(self, num_layers: int):
+    # as `__init__` makes them; in the library, a cache may have layers of several types
+    layers: list[RnnStateLayer]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, num_layers: int) -> None:
         super().__init__(layers=[RnnStateLayer() for _ in range(num_layers)])
 
     @property
@@ -203,7 +224,7 @@ class RnnAttnCache(Cache):
         return self.layers[-1].states.get("keys")
 
     def write(self, state: DecoderState, keys: torch.Tensor | None, new_tokens: int) -> None:
-        """Takes the state after `new_tokens` more tokens, and the projected memory where the attention has one."""
+        """Stores the state after `new_tokens` more tokens, and the projected memory where the attention has one."""
         tensors = [dict(zip(PARTS, layer, strict=False)) for layer in state.layers]
         tensors[-1] |= {"attentional": state.attentional, "positions": state.positions}
         if keys is not None:

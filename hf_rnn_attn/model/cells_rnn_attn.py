@@ -6,14 +6,18 @@ Pure tensors in and out. Shapes: B batch, S steps, I input width, H hidden width
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 
-def lstm_step(projected: torch.Tensor, recurrent: torch.Tensor, state: tuple[torch.Tensor, ...]):
+# hidden state, and for an LSTM the cell, each (B, H)
+CellState = tuple[torch.Tensor, ...]
+
+
+def lstm_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState) -> CellState:
     """Computes one step of an LSTM (Hochreiter & Schmidhuber 1997, with forget gate).
 
     Args:
@@ -28,7 +32,7 @@ def lstm_step(projected: torch.Tensor, recurrent: torch.Tensor, state: tuple[tor
     return torch.sigmoid(output_gate) * torch.tanh(cell), cell
 
 
-def gru_step(projected: torch.Tensor, recurrent: torch.Tensor, state: tuple[torch.Tensor, ...]):
+def gru_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState) -> CellState:
     """Computes one step of a GRU (Cho et al. 2014), with the reset gate after the recurrent product as in cuDNN."""
     (hidden,) = state
     reset_in, update_in, candidate_in = projected.chunk(3, -1)
@@ -39,42 +43,43 @@ def gru_step(projected: torch.Tensor, recurrent: torch.Tensor, state: tuple[torc
     return ((1 - update) * candidate + update * hidden,)
 
 
-def tanh_step(projected: torch.Tensor, recurrent: torch.Tensor, state: tuple[torch.Tensor, ...]):
+def tanh_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState) -> CellState:
     """Computes one step of a simple recurrent network (Elman 1990)."""
     return (torch.tanh(projected + recurrent),)
 
 
-class StepLayer:
-    """Base beside a torch layer: its weights can be asked for by a call.
+class StepLayer(nn.RNNBase):
+    """A recurrent layer that returns its weights when a call asks for them.
 
     What wraps a layer and changes its weights for the time of a call, such as a LoRA adapter, works for single steps
     only if they get the weights through a call.
     """
 
-    def forward(self, inputs, state=None, *, return_weights: bool = False):
+    def forward(self, input: Any, hx: Any = None, *, return_weights: bool = False) -> Any:
+        """Returns what torch's layer does, or with `return_weights` for each direction its weights and biases."""
         if return_weights:
             # for each direction: weight_ih, weight_hh, bias_ih, bias_hh
             return self.all_weights
-        return super().forward(inputs, state)
+        return super().forward(input, hx)
 
 
 class StepLSTM(StepLayer, nn.LSTM):
-    """`nn.LSTM` whose weights can be asked for by a call."""
+    """`nn.LSTM` that returns its weights when a call asks for them."""
 
 
 class StepGRU(StepLayer, nn.GRU):
-    """`nn.GRU` whose weights can be asked for by a call."""
+    """`nn.GRU` that returns its weights when a call asks for them."""
 
 
 class StepRNN(StepLayer, nn.RNN):
-    """`nn.RNN` whose weights can be asked for by a call."""
+    """`nn.RNN` that returns its weights when a call asks for them."""
 
 
 class Cell(NamedTuple):
     """A cell type: torch's fused layer, the same as a single step, and the number of state tensors."""
 
-    layer: type[nn.RNNBase]
-    step: Callable[[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]], tuple[torch.Tensor, ...]]
+    layer: type[StepLSTM | StepGRU | StepRNN]
+    step: Callable[[torch.Tensor, torch.Tensor, CellState], CellState]
     state_count: int
 
 
@@ -85,8 +90,20 @@ CELLS = {
 }
 
 
-def scan(step: Callable, state, sequences, reverse: bool = False):
-    """Runs `step` along the first dimension of `sequences`, in a form that an exporter can follow for any length."""
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]], state: Any, sequences: tuple[torch.Tensor, ...], reverse: bool = False
+) -> tuple[Any, Any]:
+    """Runs `step` along the first dimension of `sequences`, in a form that an exporter can follow for any length.
+
+    Args:
+        step: from a state and one element of each sequence to the next state and an output.
+        state: the first state, tensors in any nesting of tuples.
+        sequences: tensors of one length.
+        reverse: whether to begin at the end.
+
+    Returns:
+        The last state, and the outputs side by side in the first dimension.
+    """
     # not yet a public name of torch; nothing but an export comes here
     from torch._higher_order_ops.scan import scan
 
@@ -95,7 +112,7 @@ def scan(step: Callable, state, sequences, reverse: bool = False):
 
 def scan_direction(
     cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, keep_mask: torch.Tensor, suffix: str
-) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+) -> tuple[CellState, torch.Tensor]:
     """Runs one direction of a recurrent layer in a form that an exporter can follow, for any batch and any length.
 
     Args:
@@ -112,7 +129,7 @@ def scan_direction(
         getattr(layer, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
 
-    def step(state, step_inputs):
+    def step(state: CellState, step_inputs: tuple[torch.Tensor, torch.Tensor]) -> tuple[CellState, torch.Tensor]:
         projected, keep = step_inputs
         new_state = cell.step(projected, F.linear(state[0], weight_hh, bias_hh), state)
         new_state = tuple(torch.where(keep, *parts) for parts in zip(new_state, state, strict=True))

@@ -5,7 +5,7 @@
 Holds every hyperparameter and every rule about which of them go together. Knows nothing of tensors or weights.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -22,8 +22,7 @@ ONE_VOCABULARY_OPTIONS = ("share_encoder_decoder_embeddings", "pointer_generator
 
 @strict
 class RnnAttnConfig(PreTrainedConfig):
-    r"""
-    Hyperparameters of a [`RnnAttnModel`]. Encoder and decoder are two models, joined by the thought vector and by
+    r"""Hyperparameters of a [`RnnAttnModel`]. Encoder and decoder are two models, joined by the thought vector and by
     attention; sizes, depths, cell types and vocabularies may all differ. The defaults are those of a small
     translation model that trains on a CPU.
 
@@ -161,7 +160,7 @@ class RnnAttnConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = 1
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         # The entry is for machines without this package: where the package is installed, `pipeline` would demand
         # trust_remote_code because of it
         if not __name__.startswith("transformers_modules."):
@@ -177,16 +176,17 @@ class RnnAttnConfig(PreTrainedConfig):
         self._check_bridge()
         self._check_tying()
 
-    def to_dict(self) -> dict:
-        """The hyperparameters, and where a machine without this package finds the code that lies beside them."""
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the hyperparameters, and where a machine without this package finds the code beside them."""
         return {**super().to_dict(), **_code_beside_the_weights()}
 
     @property
     def memory_size(self) -> int:
-        """Width of the encoder states that are attended to: both directions together."""
+        """The width of the encoder states that are attended to: both directions together."""
         return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
 
-    def _check_ranges(self):
+    def _check_ranges(self) -> None:
+        """Raises a ValueError for a size, depth or probability out of its range."""
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
@@ -194,7 +194,8 @@ class RnnAttnConfig(PreTrainedConfig):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
 
-    def _check_attention(self):
+    def _check_attention(self) -> None:
+        """Raises a ValueError for options that contradict the attention score."""
         if self.attention_score == "dot" and self.memory_size != self.decoder_hidden_size:
             raise ValueError(
                 f"`attention_score='dot'` needs encoder and decoder states of one width, got {self.memory_size} "
@@ -222,7 +223,8 @@ class RnnAttnConfig(PreTrainedConfig):
                 "or set `pointer_generator=False`."
             )
 
-    def _check_bridge(self):
+    def _check_bridge(self) -> None:
+        """Raises a ValueError for options that contradict the bridge."""
         for name, default in (("bridge_source", "matched"), ("bridge_activation", "tanh")):
             if self.bridge != "dense" and getattr(self, name) != default:
                 raise ValueError(
@@ -236,7 +238,8 @@ class RnnAttnConfig(PreTrainedConfig):
                 f"`decoder_hidden_size={self.memory_size}`."
             )
 
-    def _check_tying(self):
+    def _check_tying(self) -> None:
+        """Raises a ValueError for sizes with which embeddings cannot be shared or source tokens copied."""
         if self.tie_word_embeddings and self.decoder_embedding_size != self.attentional_size:
             raise ValueError(
                 f"`tie_word_embeddings=True` needs a target embedding as wide as the attentional state, got "
@@ -276,7 +279,7 @@ _REMOVED_ATTENTION = {"attention_heads": 1, "attention_scaling": False}
 _REMOVED_IN_TRAINING = ("variational_dropout", "word_dropout")
 
 
-def _drop_removed(options: dict) -> None:
+def _drop_removed(options: dict[str, Any]) -> None:
     """Takes options of version 0.1 out of `options`.
 
     Raises:
@@ -293,7 +296,8 @@ def _drop_removed(options: dict) -> None:
             )
 
 
-def _code_beside_the_weights() -> dict:
+def _code_beside_the_weights() -> dict[str, Any]:
+    """Returns the entries that name, for each Auto class and pipeline, the file and the class in it."""
     return {
         "auto_map": {
             "AutoConfig": "configuration_rnn_attn.RnnAttnConfig",

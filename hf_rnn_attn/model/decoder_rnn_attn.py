@@ -7,7 +7,7 @@ M memory width, A attentional width.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -39,14 +39,14 @@ class Decoding(NamedTuple):
 
 
 class RnnAttnBridge(nn.Module):
-    """Hands the encoder's thought vector to the decoder, for any pair of sizes, depths and cell types.
+    """Computes the decoder's first state from the encoder's final state, for any sizes, depths and cell types.
 
     Decoder layer d takes its state from the encoder layer that is as far below the top; where the decoder is deeper,
     its lowest layers take the first encoder layer's. A dense bridge can also show every decoder layer the topmost
     encoder layer, or all of them.
     """
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__()
         self.kind = config.bridge
         self.hidden_size = config.decoder_hidden_size
@@ -82,7 +82,8 @@ class RnnAttnBridge(nn.Module):
         states = (self.activate(layer(state.flatten(1))) for layer, state in zip(self.projections, states, strict=True))
         return tuple(state.chunk(self.parts, -1) for state in states)
 
-    def _copy(self, state):
+    def _copy(self, state: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns, of an encoder layer's state (B, parts, M), what the decoder's cell has; zeros for a missing cell."""
         parts = state.unbind(1)[: self.parts]
         return parts if len(parts) == self.parts else (*parts, torch.zeros_like(parts[0]))
 
@@ -96,9 +97,10 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         config ([`RnnAttnConfig`])
     """
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__(config)
-        self.embed_tokens = nn.Embedding(config.decoder_vocab_size, config.decoder_embedding_size, config.pad_token_id)
+        vocab_size = cast(int, config.decoder_vocab_size)
+        self.embed_tokens = nn.Embedding(vocab_size, config.decoder_embedding_size, config.pad_token_id)
         self.bridge = RnnAttnBridge(config)
         self.recurrence = AttentionalRecurrence(config)
         self.dropout = nn.Dropout(config.decoder_dropout)
@@ -106,16 +108,18 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
+        """Returns the target embeddings."""
         return self.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Embedding):
-        self.embed_tokens = value
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the target embeddings."""
+        self.embed_tokens = cast(nn.Embedding, value)
 
     @can_return_tuple
     @accept_cache_names
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
@@ -125,9 +129,10 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPastAndCrossAttentions:
-        r"""
+        r"""Computes the attentional states from which the output layer predicts the next tokens.
+
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
                 The tokens before each prediction; with a cache, only those it has not seen.
@@ -157,10 +162,18 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         use_cache = self.config.use_cache if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = RnnAttnCache(self.config.decoder_layers)
+        # the encoder's states are no option; their default is there because those before them have one
         if cache is None or cache.state is None:
-            decoding = self.start(encoder_hidden_states, encoder_attention_mask, encoder_final_state)
+            decoding = self.start(
+                encoder_hidden_states,  # pyright: ignore[reportArgumentType]
+                encoder_attention_mask,
+                encoder_final_state,
+            )
         else:
-            mask = boolean_mask(encoder_attention_mask, encoder_hidden_states)
+            mask = boolean_mask(
+                encoder_attention_mask,
+                encoder_hidden_states,  # pyright: ignore[reportArgumentType]
+            )
             decoding = Decoding(SourceMemory(encoder_hidden_states, mask, cache.keys), cache.state)
         output = self._run(embeddings, decoding, keep_mask, cache)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
@@ -181,9 +194,12 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         encoder_hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
         final_state: torch.Tensor | None,
-        source_ids: torch.LongTensor | None = None,
+        source_ids: torch.Tensor | None = None,
     ) -> Decoding:
-        """Returns a batch before its first target token. Arguments as the fields of [`RnnAttnEncoderOutput`]."""
+        """Prepares a batch for decoding: returns it before its first target token.
+
+        Arguments as the fields of [`RnnAttnEncoderOutput`].
+        """
         mask = boolean_mask(attention_mask, encoder_hidden_states)
         keys = self.recurrence.project_memory(encoder_hidden_states)
         state = self.recurrence.start(self.bridge(final_state, encoder_hidden_states))
@@ -192,7 +208,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
     def step(
         self, embeddings: torch.Tensor, decoding: Decoding, keep_mask: torch.Tensor | None = None
     ) -> tuple[RecurrenceOutput, Decoding]:
-        """Reads tokens.
+        """Reads the next tokens of each row.
 
         Args:
             embeddings (`torch.FloatTensor` of shape `(R, T, E)`): the next T tokens of each row.
@@ -211,8 +227,8 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         after = decoding._replace(state=output.state, products=products)
         return output._replace(attentional=self.dropout(output.attentional)), after
 
-    def select(self, decoding: Decoding, rows: torch.LongTensor) -> Decoding:
-        """Keeps some hypotheses.
+    def select(self, decoding: Decoding, rows: torch.Tensor) -> Decoding:
+        """Keeps some hypotheses of the batch, in a given order.
 
         Args:
             decoding ([`Decoding`]): of B sentences.
@@ -253,11 +269,12 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
     def _step_checkpointed(
         self, embeddings: torch.Tensor, decoding: Decoding, keep_mask: torch.Tensor | None
     ) -> tuple[RecurrenceOutput, Decoding]:
+        """Does what [`step`] does, and keeps none of its results in between for the backward pass."""
         # reentrant checkpointing follows tensors that are arguments or outputs themselves, not those inside of tuples
         leaves, structure = tree_flatten((embeddings, decoding, keep_mask))
-        output_structure = None
+        output_structure: Any = None
 
-        def run(*leaves):
+        def run(*leaves: Any) -> tuple[torch.Tensor, ...]:
             nonlocal output_structure
             output, _ = self.step(*tree_unflatten(leaves, structure))
             output_leaves, output_structure = tree_flatten(output)
@@ -267,13 +284,15 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         return output, decoding._replace(state=output.state)
 
 
-def _split(inputs, keep_mask, size):
+def _split(
+    inputs: torch.Tensor, keep_mask: torch.Tensor | None, size: int
+) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """Returns consecutive pieces of `size` steps of the inputs (B, T, E) and their mask (B, T), if there is one."""
     pieces = inputs.split(size, 1)
     return list(zip(pieces, [None] * len(pieces) if keep_mask is None else keep_mask.split(size, 1), strict=True))
 
 
-def _bridge_sources(config):
+def _bridge_sources(config: RnnAttnConfig) -> list[slice]:
     """Returns for each decoder layer the encoder layers that it starts from."""
     depth = config.encoder_layers
     if config.bridge_source == "all":

@@ -6,6 +6,7 @@ Shapes: B batch, S source, E embedding, H hidden, M memory width.
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -21,8 +22,9 @@ from .pretrained_rnn_attn import RnnAttnPreTrainedModel, boolean_mask, embed_tok
 
 @dataclass
 class RnnAttnEncoderOutput(ModelOutput):
-    """
-    What the encoder knows of a batch of sentences. Every field that beam search has to repeat is a batch-first tensor.
+    """What the encoder returns for a batch of sentences.
+
+    Every field that beam search has to repeat is a batch-first tensor.
 
     Args:
         last_hidden_state (`torch.FloatTensor` of shape `(batch_size, source_length, memory_size)`):
@@ -37,14 +39,14 @@ class RnnAttnEncoderOutput(ModelOutput):
             The source tokens, with `config.pointer_generator`, which copies some of them.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
-    final_state: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    source_ids: torch.LongTensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    final_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    source_ids: torch.Tensor | None = None
 
 
-def reading_order(keep_mask: torch.BoolTensor, reverse: bool) -> torch.LongTensor:
+def reading_order(keep_mask: torch.Tensor, reverse: bool) -> torch.Tensor:
     """Returns the index of the n-th token read (B, S): tokens from the left or `reverse`d, then padding."""
     length = keep_mask.shape[1]
     position = torch.arange(length, device=keep_mask.device)
@@ -77,7 +79,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         config ([`RnnAttnConfig`])
     """
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.encoder_embedding_size, config.pad_token_id)
         self.cell = CELLS[config.encoder_cell_type]
@@ -93,21 +95,24 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
+        """Returns the source embeddings."""
         return self.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Embedding):
-        self.embed_tokens = value
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the source embeddings."""
+        self.embed_tokens = cast(nn.Embedding, value)
 
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> RnnAttnEncoderOutput:
-        r"""
+        r"""Encodes a batch of sentences.
+
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, source_length)`, *optional*): source tokens.
             attention_mask (`torch.Tensor` of shape `(batch_size, source_length)`, *optional*):
@@ -141,7 +146,9 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
         )
 
 
-def _scan_layer(cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None):
+def _scan_layer(
+    cell: Cell, layer: nn.RNNBase, inputs: torch.Tensor, lengths: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs a layer as [`PaddedLayer`] does, without packing, whose data-dependent shapes an exporter cannot follow."""
     keep_mask = inputs.new_ones(inputs.shape[:2], dtype=torch.bool)
     if lengths is not None:

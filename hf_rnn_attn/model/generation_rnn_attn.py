@@ -6,13 +6,16 @@ Holds the one list of the library's private methods that are overridden. Knows t
 `select`.
 """
 
+from typing import Any, cast
+
 import torch
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
-from transformers.generation import GenerationMode
+from transformers.generation import BaseStreamer, GenerationMode, LogitsProcessorList, StoppingCriteriaList
 
 from .cache_rnn_attn import LIBRARY_CACHE_NAME, RnnAttnCache, accept_cache_names, rename_cache
-from .search_rnn_attn import BeamSearch, greedy_search, has_enough_tokens, supports_fast_search
+from .configuration_rnn_attn import RnnAttnConfig
+from .search_rnn_attn import BeamSearch, SteppingModel, greedy_search, has_enough_tokens, supports_fast_search
 
 
 # Private methods of the library that are overridden anywhere in this package, with the reason. A test compares the
@@ -28,16 +31,20 @@ OVERRIDDEN = {
 
 
 class RnnAttnGenerationMixin(GenerationMixin):
-    """`GenerationMixin` for a recurrent decoder.
+    """Adapts the library's `GenerationMixin` to a recurrent decoder.
 
     The class that it is mixed into has `start(encoder_outputs, attention_mask)`, `step(tokens, decoding)` and
     `select(decoding, rows)`; see [`RnnAttnForConditionalGeneration`].
     """
 
+    config: RnnAttnConfig
+
     @property
     def can_step(self) -> bool:
-        """Whether the model can be run step by step from outside. Weights that wait on other devices come only when
-        the model is called as a whole."""
+        """Whether the model can be run step by step from outside.
+
+        Weights that wait on other devices come only when the model is called as a whole.
+        """
         return not hasattr(self, "hf_device_map")
 
     def new_cache(self) -> Cache:
@@ -50,17 +57,32 @@ class RnnAttnGenerationMixin(GenerationMixin):
 
     @accept_cache_names
     def prepare_inputs_for_generation(
-        self, input_ids, cache=None, inputs_embeds=None, labels=None, next_sequence_length=None, **kwargs
-    ):
+        self,
+        input_ids: torch.Tensor,
+        cache: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        next_sequence_length: int | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
         """Returns the arguments of `forward` for the next step: the tokens that the cache has not seen."""
         # `inputs_embeds` are the encoder's and `labels` a trainer's. The library's own method looks up a signature each
         # step, and may feed a token twice, which a recurrent state must not read
         seen = 0 if cache is None else cache.get_seq_length()
         return {"decoder_input_ids": input_ids[:, seen:], "cache": cache, **kwargs}
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, generation_mode, *args):
+    # the library's method says that it returns a truth value, and returns nothing
+    def _prepare_cache_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: GenerationMode,
+        *args: int,
+    ) -> None:
         rename_cache(model_kwargs)
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, generation_mode, *args)
+        super()._prepare_cache_for_generation(  # pyright: ignore[reportAttributeAccessIssue] (as in `_sample`)
+            generation_config, model_kwargs, generation_mode, *args
+        )
         is_assisted = generation_config.is_assistant or generation_mode == GenerationMode.ASSISTED_GENERATION
         if is_assisted and generation_config.use_cache and model_kwargs.get(LIBRARY_CACHE_NAME) is None:
             # not left to the first step: assisted decoding wants a cache beforehand, and an assistant's rolls back
@@ -70,28 +92,39 @@ class RnnAttnGenerationMixin(GenerationMixin):
 
     def _sample(
         self,
-        input_ids,
-        logits_processor,
-        stopping_criteria,
-        generation_config,
-        synced_gpus=False,
-        streamer=None,
-        **model_kwargs,
-    ) -> torch.LongTensor:
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        streamer: BaseStreamer | None = None,
+        **model_kwargs: Any,
+    ) -> Any:
         asked = (generation_config, logits_processor, stopping_criteria, synced_gpus, model_kwargs)
         if self.can_step and streamer is None and supports_fast_search(*asked):
-            return greedy_search(self, input_ids, stopping_criteria, generation_config, model_kwargs)
-        return super()._sample(
+            return greedy_search(
+                cast(SteppingModel[Any], self), input_ids, stopping_criteria, generation_config, model_kwargs
+            )
+        # the library's types want to see in `self` what the class has that this one is mixed into
+        return super()._sample(  # pyright: ignore[reportAttributeAccessIssue]
             input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, streamer, **model_kwargs
         )
 
     def _beam_search(
-        self, input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus=False, **model_kwargs
-    ) -> torch.LongTensor:
+        self,
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        **model_kwargs: Any,
+    ) -> Any:
         asked = (generation_config, logits_processor, stopping_criteria, synced_gpus, model_kwargs)
-        enough = has_enough_tokens(self.config.decoder_vocab_size, generation_config, stopping_criteria)
+        vocab_size = cast(int, self.config.decoder_vocab_size)
+        enough = has_enough_tokens(vocab_size, generation_config, stopping_criteria)
         if self.can_step and enough and supports_fast_search(*asked):
-            return BeamSearch(self, input_ids, stopping_criteria, generation_config, model_kwargs).run()
-        return super()._beam_search(
+            model = cast(SteppingModel[Any], self)
+            return BeamSearch(model, input_ids, stopping_criteria, generation_config, model_kwargs).run()
+        return super()._beam_search(  # pyright: ignore[reportAttributeAccessIssue] (as in `_sample`)
             input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, **model_kwargs
         )

@@ -5,6 +5,8 @@
 Pure tensors in and out. Shapes: N labels, A width of the output layer's input, V vocabulary.
 """
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -15,7 +17,7 @@ from .step_weight_rnn_attn import pad_rows
 LABELS_AT_A_TIME = 512
 
 
-def logits_loss(logits: torch.Tensor, labels: torch.LongTensor, label_smoothing_factor: float = 0.0) -> torch.Tensor:
+def logits_loss(logits: torch.Tensor, labels: torch.Tensor, label_smoothing_factor: float = 0.0) -> torch.Tensor:
     """Returns the cross entropy of `logits` (..., V), summed over the labels; see [`output_layer_loss`]."""
     wide = logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32))
     labels = labels.flatten().to(wide.device)
@@ -32,14 +34,20 @@ class _OutputLayerLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, labels, label_smoothing_factor):
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        labels: torch.Tensor,
+        label_smoothing_factor: float,
+    ) -> torch.Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
         total = torch.zeros((), dtype=wide, device=hidden.device)
-        needed = ctx.needs_input_grad[:3]
-        gradients = [
-            torch.zeros_like(tensor) if need else None
-            for tensor, need in zip((hidden, weight, bias), needed, strict=True)
-        ]
+        hidden_gradient, weight_gradient, bias_gradient = (
+            torch.zeros_like(tensor) if needed and tensor is not None else None
+            for tensor, needed in zip((hidden, weight, bias), ctx.needs_input_grad[:3], strict=True)
+        )
         for start in range(0, len(labels), LABELS_AT_A_TIME):
             chunk = slice(start, start + LABELS_AT_A_TIME)
             count = len(labels[chunk])
@@ -48,23 +56,26 @@ class _OutputLayerLoss(torch.autograd.Function):
             total += _loss_into_gradient(logits[:count], labels[chunk].unsqueeze(1), label_smoothing_factor)
             logits[count:] = 0
             gradient = logits.to(hidden.dtype)
-            if needed[0]:
-                gradients[0][chunk] = (gradient @ weight)[:count]
-            if needed[1]:
-                gradients[1].addmm_(gradient.t(), part)
-            if needed[2]:
-                gradients[2] += gradient.sum(0)
-        ctx.gradients = gradients
+            if hidden_gradient is not None:
+                hidden_gradient[chunk] = (gradient @ weight)[:count]
+            if weight_gradient is not None:
+                weight_gradient.addmm_(gradient.t(), part)
+            if bias_gradient is not None:
+                bias_gradient += gradient.sum(0)
+        ctx.gradients = (hidden_gradient, weight_gradient, bias_gradient)
         return total
 
+    # one gradient for one output; torch's type has any number of them
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, factor):
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, factor: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
         gradients = (None if gradient is None else gradient * factor.to(gradient.dtype) for gradient in ctx.gradients)
         return *gradients, None, None
 
 
-def _loss_into_gradient(logits: torch.Tensor, labels: torch.LongTensor, label_smoothing_factor: float) -> torch.Tensor:
+def _loss_into_gradient(logits: torch.Tensor, labels: torch.Tensor, label_smoothing_factor: float) -> torch.Tensor:
     """Returns the summed loss of `labels` (N, 1), and overwrites `logits` (N, V) with its gradient."""
     logits -= logits.amax(1, keepdim=True)
     smoothing = label_smoothing_factor
@@ -83,7 +94,7 @@ def output_layer_loss(
     hidden: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
-    labels: torch.LongTensor,
+    labels: torch.Tensor,
     label_smoothing_factor: float = 0.0,
 ) -> torch.Tensor:
     r"""Returns the cross entropy of `softmax(hidden @ weight.T + bias)`, summed over the labels.

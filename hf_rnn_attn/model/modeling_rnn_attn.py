@@ -4,6 +4,8 @@
 layer. Knows nothing of text.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
@@ -22,14 +24,14 @@ from .pretrained_rnn_attn import RnnAttnPreTrainedModel
 logger = logging.get_logger(__name__)
 
 
-def shift_tokens_right(labels: torch.LongTensor, pad_token_id: int, decoder_start_token_id: int) -> torch.LongTensor:
+def shift_tokens_right(labels: torch.Tensor, pad_token_id: int, decoder_start_token_id: int) -> torch.Tensor:
     """Returns the decoder's inputs for `labels` (B, T): the start token, then every label but the last."""
     shifted = labels.roll(1, dims=-1)
     shifted[:, 0] = decoder_start_token_id
     return shifted.masked_fill(shifted == -100, pad_token_id)
 
 
-def as_encoder_output(encoder_outputs: ModelOutput | tuple[torch.Tensor, ...]) -> ModelOutput:
+def as_encoder_output(encoder_outputs: ModelOutput | tuple[Any, ...]) -> ModelOutput:
     """Returns the encoder's outputs by name; a tuple holds `last_hidden_state` and `final_state`."""
     if isinstance(encoder_outputs, ModelOutput):
         return encoder_outputs
@@ -43,7 +45,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         config ([`RnnAttnConfig`])
     """
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__(config)
         self.encoder = RnnAttnEncoder(config)
         self.decoder = RnnAttnDecoder(config)
@@ -52,21 +54,26 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
+        """Returns the source embeddings."""
         return self.encoder.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Embedding):
-        self.encoder.embed_tokens = value
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the source embeddings, and the target embeddings where the two are shared."""
+        self.encoder.set_input_embeddings(value)
         if self.config.share_encoder_decoder_embeddings:
-            self.decoder.embed_tokens = value
+            self.decoder.set_input_embeddings(value)
 
-    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
+    def _resize_token_embeddings(
+        self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
         is_joint = self.config.vocab_size == self.config.decoder_vocab_size
         self.encoder._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         if is_joint:
             self._resize_decoder_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         return self.encoder.embed_tokens
 
-    def _resize_decoder_embeddings(self, *sizes):
+    def _resize_decoder_embeddings(self, *sizes: Any) -> None:
+        """Resizes the target embeddings alone; arguments as of `_resize_token_embeddings`."""
         self.decoder._resize_token_embeddings(*sizes)
         self.config.decoder_vocab_size = self.decoder.embed_tokens.num_embeddings
 
@@ -74,20 +81,21 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
     @accept_cache_names
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: RnnAttnEncoderOutput | tuple[torch.Tensor, ...] | None = None,
+        encoder_outputs: RnnAttnEncoderOutput | tuple[Any, ...] | None = None,
         cache: RnnAttnCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> Seq2SeqModelOutput:
-        r"""
+        r"""Encodes the source sentences and reads target tokens.
+
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, source_length)`, *optional*): source tokens.
             attention_mask (`torch.Tensor` of shape `(batch_size, source_length)`, *optional*):
@@ -119,8 +127,9 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         [1, 2, 32]
 
         ```"""
+        encoded: Any  # of a class that has these fields
         if encoder_outputs is None:
-            encoder_outputs = self.encoder(
+            encoded = self.encoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 inputs_embeds=inputs_embeds,
@@ -128,13 +137,13 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
                 return_dict=True,
             )
         else:
-            encoder_outputs = as_encoder_output(encoder_outputs)
+            encoded = as_encoder_output(encoder_outputs)
         decoder_outputs = self.decoder(
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
-            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoded.last_hidden_state,
             encoder_attention_mask=attention_mask,
-            encoder_final_state=encoder_outputs.get("final_state"),
+            encoder_final_state=encoded.get("final_state"),
             cache=cache,
             inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
@@ -148,8 +157,8 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             decoder_hidden_states=decoder_outputs.hidden_states,
             decoder_attentions=decoder_outputs.attentions,
             cross_attentions=decoder_outputs.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
-            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_last_hidden_state=encoded.last_hidden_state,
+            encoder_hidden_states=encoded.hidden_states,
         )
 
 
@@ -162,10 +171,11 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
 
     _tied_weights_keys = {"lm_head.weight": "model.decoder.embed_tokens.weight"}
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__(config)
         self.model = RnnAttnModel(config)
-        self.lm_head = nn.Linear(config.attentional_size, config.decoder_vocab_size, bias=config.output_bias)
+        sizes = cast(int, config.attentional_size), cast(int, config.decoder_vocab_size)
+        self.lm_head = nn.Linear(*sizes, bias=config.output_bias)
         self.pointer = PointerGenerator(config) if config.pointer_generator else None
         side = "encoder" if config.share_encoder_decoder_embeddings else "decoder"
         tied = {"lm_head.weight": f"model.{side}.embed_tokens.weight"} if config.tie_word_embeddings else {}
@@ -174,23 +184,32 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
+        """Returns the source embeddings."""
         return self.model.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Embedding):
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the source embeddings, and the target embeddings where the two are shared."""
         self.model.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> nn.Linear:
+        """Returns the output layer."""
         return self.lm_head
 
-    def set_output_embeddings(self, new_embeddings: nn.Linear):
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replaces the output layer."""
         self.lm_head = new_embeddings
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
     ) -> nn.Embedding:
-        """Resizes the source embeddings, and the target side with them where both have one vocabulary, that is, where
-        `config.vocab_size` and `config.decoder_vocab_size` are equal. See [`resize_decoder_token_embeddings`] for
-        separate ones, and the library's method of this name for the arguments. Returns the source embeddings."""
+        """Resizes the source embeddings, and the target side with them where both have one vocabulary.
+
+        They have one where `config.vocab_size` and `config.decoder_vocab_size` are equal. See
+        [`resize_decoder_token_embeddings`] for separate ones, and the library's method of this name for the arguments.
+
+        Returns:
+            `nn.Embedding`: the source embeddings.
+        """
         return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
 
     def resize_decoder_token_embeddings(
@@ -210,17 +229,26 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
                     f"With `{name}=True` source and target have one vocabulary, and their embeddings cannot be resized "
                     "apart; call `resize_token_embeddings`."
                 )
-        self.model._resize_decoder_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        # a part of this model, whose parts are resized together
+        self.model._resize_decoder_embeddings(  # pyright: ignore[reportPrivateUsage]
+            new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
         self._resize_lm_head(mean_resizing)
         self.tie_weights()
         return self.model.decoder.embed_tokens
 
-    def _resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of=None, mean_resizing=True):
-        table = self.model._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+    def _resize_token_embeddings(
+        self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        # as in `resize_decoder_token_embeddings`
+        table = self.model._resize_token_embeddings(  # pyright: ignore[reportPrivateUsage]
+            new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
         self._resize_lm_head(mean_resizing)
         return table
 
-    def _resize_lm_head(self, mean_resizing):
+    def _resize_lm_head(self, mean_resizing: bool) -> None:
+        """Makes the output layer as large as the target vocabulary."""
         requires_grad = self.lm_head.weight.requires_grad
         size = self.config.decoder_vocab_size
         self.lm_head = self._get_resized_lm_head(self.lm_head, size, mean_resizing=mean_resizing)
@@ -230,20 +258,21 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
     @accept_cache_names
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        encoder_outputs: RnnAttnEncoderOutput | tuple[torch.Tensor, ...] | None = None,
+        encoder_outputs: RnnAttnEncoderOutput | tuple[Any, ...] | None = None,
         cache: RnnAttnCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         skip_logits: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> Seq2SeqLMOutput:
-        r"""
+        r"""Encodes the source sentences, reads target tokens and scores the tokens after them; with labels, their loss.
+
         Args beyond those of [`RnnAttnModel`]:
             labels (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
                 The tokens to predict, -100 where there is padding. Without decoder inputs, they are the labels moved
@@ -294,7 +323,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         states = outputs.last_hidden_state
         # what has taken the place of the plain layer, such as an adapter, has more than weights
         skip_logits = (
-            skip_logits and labels is not None and self.pointer is None and isinstance(self.lm_head, nn.Linear)
+            skip_logits and labels is not None and self.pointer is None and isinstance(self.lm_head, nn.Linear)  # pyright: ignore[reportUnnecessaryIsInstance]
         )
         logits = None
         if not skip_logits:
@@ -312,9 +341,9 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         )
 
     def start(
-        self, encoder_outputs: ModelOutput | tuple[torch.Tensor, ...], attention_mask: torch.Tensor | None = None
+        self, encoder_outputs: ModelOutput | tuple[Any, ...], attention_mask: torch.Tensor | None = None
     ) -> Decoding:
-        """Begins to decode a batch.
+        """Prepares a batch for decoding.
 
         Args:
             encoder_outputs ([`RnnAttnEncoderOutput`] or `tuple`): what the encoder returned for B sentences.
@@ -331,7 +360,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
             encoder_outputs.get("source_ids"),
         )
 
-    def step(self, tokens: torch.LongTensor, decoding: Decoding) -> tuple[torch.Tensor, torch.Tensor | None, Decoding]:
+    def step(self, tokens: torch.Tensor, decoding: Decoding) -> tuple[torch.Tensor, torch.Tensor | None, Decoding]:
         """Reads the next tokens of each hypothesis, and scores the tokens after them.
 
         Args:
@@ -346,12 +375,12 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         output, decoding = decoder.step(decoder.embed_tokens(tokens), decoding)
         return self._scores(output.attentional, output.weights, decoding.memory.source_ids), output.weights, decoding
 
-    def select(self, decoding: Decoding, rows: torch.LongTensor) -> Decoding:
+    def select(self, decoding: Decoding, rows: torch.Tensor) -> Decoding:
         """Keeps the hypotheses `rows` (B', K): a line for each sentence that goes on; see [`RnnAttnDecoder.select`]."""
         return self.model.decoder.select(decoding, rows)
 
     def _scores(
-        self, states: torch.Tensor, weights: torch.Tensor | None, source_ids: torch.LongTensor | None
+        self, states: torch.Tensor, weights: torch.Tensor | None, source_ids: torch.Tensor | None
     ) -> torch.Tensor:
         """Returns the scores (R, T, V) of the next tokens from attentional states (R, T, A)."""
         logits = self.lm_head(states)
@@ -362,18 +391,21 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
                 "`pointer_generator=True` copies tokens of `input_ids`: pass those and not `inputs_embeds`, or as "
                 "`encoder_outputs` what `model.get_encoder()(input_ids, ...)` returned, not a tuple."
             )
-        # hypotheses of one sentence look at its tokens together, like steps of one target
-        rows = (part.reshape(source_ids.shape[0], -1, part.shape[-1]) for part in (logits, states, weights))
+        # hypotheses of one sentence look at its tokens together, like steps of one target; a pointer has weights
+        rows = (
+            part.reshape(source_ids.shape[0], -1, part.shape[-1])  # pyright: ignore[reportOptionalMemberAccess]
+            for part in (logits, states, weights)
+        )
         return self.pointer(*rows, source_ids).view_as(logits)
 
     def _loss(
         self,
         states: torch.Tensor,
         logits: torch.Tensor | None,
-        labels: torch.LongTensor,
+        labels: torch.Tensor,
         label_smoothing_factor: float = 0.0,
         num_items_in_batch: torch.Tensor | int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> torch.Tensor:
         """Returns the mean loss of the labels, without logits from the states (B, T, A) and the output layer."""
         if logits is None:
@@ -382,12 +414,16 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
             loss = logits_loss(logits, labels, label_smoothing_factor)
         return loss / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
 
-    def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Returns the decoder's inputs for `labels` (B, T), as the library's collator asks for them."""
-        return shift_tokens_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+        pad, start = cast(int, self.config.pad_token_id), cast(int, self.config.decoder_start_token_id)
+        return shift_tokens_right(labels, pad, start)
 
 
-def _source_ids(input_ids, encoder_outputs) -> torch.LongTensor | None:
+def _source_ids(
+    input_ids: torch.Tensor | None, encoder_outputs: ModelOutput | tuple[Any, ...] | None
+) -> torch.Tensor | None:
+    """Returns the source tokens, which the encoder's outputs hold where they are given."""
     return input_ids if encoder_outputs is None else as_encoder_output(encoder_outputs).get("source_ids")
 
 

@@ -12,9 +12,18 @@ import enum
 import functools
 import re
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, GenerationConfig, Pipeline, PreTrainedConfig, pipelines
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+    Pipeline,
+    PreTrainedConfig,
+    PreTrainedModel,
+    pipelines,
+)
 from transformers.utils import logging
 
 
@@ -38,7 +47,7 @@ class ReturnType(enum.Enum):
 
 
 def languages_of_task(task: str) -> tuple[str, str] | None:
-    """Source and target language of a task name such as "translation_de_to_en"; None for a name without languages.
+    """Returns source and target language of a task name such as "translation_de_to_en"; `None` for one without them.
 
     Raises:
         KeyError: if the name starts like one with languages and is not.
@@ -48,10 +57,10 @@ def languages_of_task(task: str) -> tuple[str, str] | None:
     languages = re.fullmatch(rf"{TASK}_(.+?)_to_(.+)", task)
     if languages is None:
         raise KeyError(f"Invalid translation task {task}: write it as translation_XX_to_YY, e.g. translation_de_to_en.")
-    return languages.groups()
+    return cast(tuple[str, str], languages.groups())
 
 
-def check_model(model) -> None:
+def check_model(model: PreTrainedModel) -> None:
     """Raises a ValueError unless `model` is an encoder-decoder that reads token ids and can generate."""
     if model.config.is_encoder_decoder and model.can_generate() and model.main_input_name == "input_ids":
         return
@@ -62,8 +71,8 @@ def check_model(model) -> None:
     )
 
 
-def attention_of_sequences(outputs) -> torch.Tensor:
-    """Cross attention behind each returned sequence: mean over the heads of the last layer.
+def attention_of_sequences(outputs: Any) -> torch.Tensor:
+    """Returns the cross attention of each returned sequence: the mean over the heads of the last layer.
 
     Args:
         outputs: what `generate(output_attentions=True, return_dict_in_generate=True)` returns for `batch_size` inputs.
@@ -93,12 +102,13 @@ def attention_of_sequences(outputs) -> torch.Tensor:
     return steps[rows, torch.arange(rows.shape[1], device=rows.device)]
 
 
-def _given(values: dict) -> dict:
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that are not `None`."""
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _with_settings(generate_kwargs: dict, **settings) -> dict:
-    """`generate_kwargs` with `settings`, in a copy of its `generation_config` if it has one."""
+def _with_settings(generate_kwargs: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    """Returns `generate_kwargs` with `settings`, in a copy of its `generation_config` if it has one."""
     if "generation_config" not in generate_kwargs:
         return {**generate_kwargs, **settings}
     # generate() wants them in one place
@@ -147,6 +157,10 @@ class TranslationPipeline(Pipeline):
         ValueError: if the model is no encoder-decoder that reads text and can generate.
     """
 
+    # any of the library's; some have what others lack
+    model: Any
+    tokenizer: Any
+
     _load_processor = False
     _load_image_processor = False
     _load_feature_extractor = False
@@ -154,7 +168,7 @@ class TranslationPipeline(Pipeline):
     # The base class would prepare generation parameters too, differently from release to release
     _pipeline_calls_generate = False
 
-    def __init__(self, model, *args, **kwargs):
+    def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
         check_model(model)
         super().__init__(model, *args, **kwargs)
         self.task = self._task_with_parameters()
@@ -163,11 +177,12 @@ class TranslationPipeline(Pipeline):
         generation_names = GenerationConfig().to_dict()
         self.task_generate_kwargs = {name: value for name, value in parameters.items() if name in generation_names}
 
-    def _task_specific_params(self) -> dict[str, dict]:
+    def _task_specific_params(self) -> dict[str, dict[str, Any]]:
+        """Returns the parameters in the model's configuration, by task."""
         return getattr(self.model.config, "task_specific_params", None) or {}
 
     def _task_with_parameters(self) -> str:
-        """The task itself, or for plain "translation" the first one that the configuration has parameters for."""
+        """Returns the task, or for plain "translation" the first one that the configuration has parameters for."""
         parameters = self._task_specific_params()
         named = [task for task in parameters if task.startswith(f"{TASK}_")]
         if self.task not in ("", TASK) or TASK in parameters or not named:
@@ -180,20 +195,22 @@ class TranslationPipeline(Pipeline):
         )
         return named[0]
 
-    def _sanitize_parameters(
+    # the library's own pipelines name their parameters too, in this method and those below
+    def _sanitize_parameters(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        return_tensors=None,
-        return_text=None,
-        return_type=None,
-        clean_up_tokenization_spaces=None,
-        truncation=None,
-        stop_sequence=None,
-        src_lang=None,
-        tgt_lang=None,
-        output_attentions=None,
-        replace_unknown=None,
-        **forward_params,
-    ):
+        return_tensors: bool | None = None,
+        return_text: bool | None = None,
+        return_type: ReturnType | None = None,
+        clean_up_tokenization_spaces: bool | None = None,
+        truncation: Any = None,
+        stop_sequence: str | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
+        output_attentions: bool | None = None,
+        replace_unknown: bool | Mapping[str, str] | None = None,
+        **forward_params: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Divides the arguments of a call among `preprocess`, `_forward` and `postprocess`."""
         if return_type is None and return_tensors is not None:
             return_type = ReturnType.TENSORS if return_tensors else ReturnType.TEXT
         if stop_sequence is not None:
@@ -217,6 +234,11 @@ class TranslationPipeline(Pipeline):
         return _given(preprocess_params), forward_params, _given(postprocess_params)
 
     def _first_token_id(self, stop_sequence: str) -> int:
+        """Returns the first token of a text that is to end the output.
+
+        Raises:
+            ValueError: if the text has no token.
+        """
         token_ids = self.tokenizer(text_target=stop_sequence, add_special_tokens=False)["input_ids"]
         if not token_ids:
             raise ValueError(f"stop_sequence needs at least one token, but {stop_sequence!r} has none.")
@@ -228,8 +250,10 @@ class TranslationPipeline(Pipeline):
             )
         return token_ids[0]
 
-    def __call__(self, inputs, **kwargs):
-        """Translates.
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, inputs: Any, **kwargs: Any
+    ) -> Any:
+        """Translates one text or many.
 
         Args:
             inputs: a `str`, a list of them, or a dataset or generator of them; an element may itself be a list of
@@ -242,12 +266,30 @@ class TranslationPipeline(Pipeline):
         """
         if isinstance(inputs, list) and not inputs:
             return []
-        results = super().__call__(inputs, **kwargs)
+        results: Any = super().__call__(inputs, **kwargs)
         if not isinstance(inputs, list) or not all(isinstance(text, str) for text in inputs):
             return results
         return [records[0] for records in results] if all(len(records) == 1 for records in results) else results
 
-    def preprocess(self, inputs, truncation=False, src_lang=None, tgt_lang=None, return_words=False):
+    def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        inputs: Any,
+        truncation: Any = False,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
+        return_words: bool = False,
+    ) -> Any:
+        """Turns one text, or a list of them, into the model's inputs.
+
+        Args:
+            inputs (`str` or `list[str]`): what to translate; a list becomes one padded batch.
+            truncation, src_lang, tgt_lang: see the class.
+            return_words (`bool`, *optional*, defaults to `False`): whether to add "source_words", for each text the
+                word that each of its tokens stands for.
+
+        Raises:
+            TypeError: if `inputs` is something else.
+        """
         is_batch = isinstance(inputs, list)
         if not all(isinstance(text, str) for text in (inputs if is_batch else [inputs])):
             raise TypeError(f"The translation pipeline takes a str or a list of str, but got {inputs!r}.")
@@ -257,7 +299,7 @@ class TranslationPipeline(Pipeline):
             return self.tokenizer._build_translation_inputs(
                 inputs, src_lang=src_lang or task_src_lang, tgt_lang=tgt_lang or task_tgt_lang, **settings
             )
-        texts = [self.prefix + text for text in inputs] if is_batch else self.prefix + inputs
+        texts: Any = [self.prefix + text for text in inputs] if is_batch else self.prefix + inputs
         features = self.tokenizer(texts, **settings)
         # Some tokenizers make it, generate() refuses it
         features.pop("token_type_ids", None)
@@ -267,8 +309,8 @@ class TranslationPipeline(Pipeline):
             ]
         return features
 
-    def _source_words(self, text: str, truncation) -> list[str]:
-        """What each source token stands for in the text; nothing for a special token."""
+    def _source_words(self, text: str, truncation: Any) -> list[str]:
+        """Returns what each source token stands for in the text; an empty string for a special token."""
         tokenizer = getattr(self.tokenizer, "source_tokenizer", self.tokenizer)
         if not tokenizer.is_fast:
             raise ValueError(
@@ -278,7 +320,10 @@ class TranslationPipeline(Pipeline):
         spans = tokenizer(text, truncation=truncation, return_offsets_mapping=True)["offset_mapping"]
         return [text[start:end].strip() for start, end in spans]
 
-    def _forward(self, model_inputs, output_attentions=False, **generate_kwargs):
+    def _forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, model_inputs: Any, output_attentions: bool = False, **generate_kwargs: Any
+    ) -> dict[str, Any]:
+        """Translates one batch; returns token ids, and what `postprocess` needs for attention and unknown tokens."""
         batch_size, input_length = model_inputs["input_ids"].shape
         source_words = model_inputs.pop("source_words", None)
         output_attentions = output_attentions or source_words is not None
@@ -297,8 +342,8 @@ class TranslationPipeline(Pipeline):
             model_outputs["source_words"] = source_words
         return model_outputs
 
-    def _with_defaults(self, generate_kwargs: dict) -> dict:
-        """Arguments for `generate()`: those of the call, and what it would not find in the checkpoint by itself."""
+    def _with_defaults(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Returns the arguments for `generate()`: those of the call, and defaults that it does not find by itself."""
         if "generation_config" in generate_kwargs:
             return generate_kwargs
         arguments = {**self.task_generate_kwargs, **generate_kwargs}
@@ -314,7 +359,8 @@ class TranslationPipeline(Pipeline):
             arguments["pad_token_id"] = self.tokenizer.pad_token_id
         return arguments
 
-    def _warn_if_long(self, input_length: int, generate_kwargs: dict) -> None:
+    def _warn_if_long(self, input_length: int, generate_kwargs: dict[str, Any]) -> None:
+        """Warns of an input that is nearly as long as the translation may become."""
         config = generate_kwargs.get("generation_config", self.model.generation_config)
         settings = _given(config.to_dict()) | generate_kwargs
         limit = settings.get("max_new_tokens", settings.get("max_length"))
@@ -324,21 +370,22 @@ class TranslationPipeline(Pipeline):
                 " so its end may be cut off. Raise the limit, e.g. translator(text, max_new_tokens=400)."
             )
 
-    def postprocess(
+    def postprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        model_outputs,
-        return_type=ReturnType.TEXT,
-        clean_up_tokenization_spaces=False,
-        output_attentions=False,
-        replace_unknown=False,
-    ):
+        model_outputs: dict[str, Any],
+        return_type: ReturnType = ReturnType.TEXT,
+        clean_up_tokenization_spaces: bool = False,
+        output_attentions: bool = False,
+        replace_unknown: bool | Mapping[str, str] = False,
+    ) -> list[dict[str, Any]]:
+        """Turns the model's outputs into records, one for each returned sequence; for the arguments see the class."""
         sequences = model_outputs["output_ids"].flatten(0, 1)
         if return_type == ReturnType.TENSORS:
-            records = [{"translation_token_ids": output_ids} for output_ids in sequences]
+            records: list[dict[str, Any]] = [{"translation_token_ids": output_ids} for output_ids in sequences]
         else:
             texts = [self._decode(output_ids, clean_up_tokenization_spaces) for output_ids in sequences]
             if replace_unknown is not False:
-                dictionary = {} if replace_unknown is True else replace_unknown
+                dictionary: Mapping[str, str] = {} if replace_unknown is True else replace_unknown
                 texts = self._without_unknown(model_outputs, texts, dictionary, clean_up_tokenization_spaces)
             records = [{"translation_text": text} for text in texts]
         if output_attentions:
@@ -346,15 +393,16 @@ class TranslationPipeline(Pipeline):
                 record.update(self._attention_record(*sequence))
         return records
 
-    def _decode(self, output_ids, clean_up_tokenization_spaces, skip_special_tokens=True) -> str:
+    def _decode(self, output_ids: Any, clean_up_tokenization_spaces: bool, skip_special_tokens: bool = True) -> str:
+        """Returns the text of one sequence."""
         return self.tokenizer.decode(
             output_ids,
             skip_special_tokens=skip_special_tokens,
             clean_up_tokenization_spaces=clean_up_tokenization_spaces,
         )
 
-    def _attended(self, model_outputs):
-        """Of each returned sequence, without padding: source ids (S), generated ids (T) and attention (T, S)."""
+    def _attended(self, model_outputs: dict[str, Any]) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Yields source ids (S), generated ids (T) and attention (T, S) of each returned sequence, without padding."""
         _, returned, target_length, _ = model_outputs["attention"].shape
         pad_token_id = self.tokenizer.pad_token_id
         for row, attention in enumerate(model_outputs["attention"].flatten(0, 1)):
@@ -365,15 +413,24 @@ class TranslationPipeline(Pipeline):
             target_mask = target_ids != pad_token_id
             yield source_ids[source_mask], target_ids[target_mask], attention[target_mask][:, source_mask]
 
-    def _attention_record(self, source_ids, target_ids, attention) -> dict:
+    def _attention_record(
+        self, source_ids: torch.Tensor, target_ids: torch.Tensor, attention: torch.Tensor
+    ) -> dict[str, Any]:
+        """Returns what `output_attentions` adds to a record."""
         return {
             "source_tokens": self._source_tokens(source_ids.tolist()),
             "target_tokens": self.tokenizer.convert_ids_to_tokens(target_ids.tolist()),
             "attention": attention.tolist(),
         }
 
-    def _without_unknown(self, model_outputs, texts, dictionary, clean_up_tokenization_spaces) -> list[str]:
-        """The texts with words of the source in the places of unknown ones."""
+    def _without_unknown(
+        self,
+        model_outputs: dict[str, Any],
+        texts: list[str],
+        dictionary: Mapping[str, str],
+        clean_up_tokenization_spaces: bool,
+    ) -> list[str]:
+        """Returns the texts with words of the source in the places of unknown tokens."""
         returned, replaced = model_outputs["attention"].shape[1], []
         for row, (_, target_ids, attention) in enumerate(self._attended(model_outputs)):
             words = model_outputs["source_words"][row // returned]
@@ -387,13 +444,15 @@ class TranslationPipeline(Pipeline):
             replaced.append("".join(piece + word for piece, word in zip(pieces, [*replacements, ""], strict=True)))
         return replaced
 
-    def _decode_around_unknown(self, token_ids, clean_up_tokenization_spaces) -> list[str]:
+    def _decode_around_unknown(self, token_ids: list[int], clean_up_tokenization_spaces: bool) -> list[str]:
+        """Returns the pieces of text before, between and after the unknown tokens."""
         skipped = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         token_ids = [token_id for token_id in token_ids if token_id not in skipped]
         text = self._decode(token_ids, clean_up_tokenization_spaces, skip_special_tokens=False)
         return text.split(self.tokenizer.unk_token)
 
     def _source_tokens(self, token_ids: list[int]) -> list[str]:
+        """Returns the tokens of source ids."""
         if hasattr(self.tokenizer, "get_src_vocab"):
             # Marian and FSMT: convert_ids_to_tokens() knows only the target vocabulary
             tokens = {token_id: token for token, token_id in self.tokenizer.get_src_vocab().items()}
@@ -425,8 +484,8 @@ def register_translation_pipeline() -> None:
     pipelines.get_task = functools.partial(_get_task, pipelines.get_task)
 
 
-def _check_task(check_registered_task, task: str):
-    """`PipelineRegistry.check_task` for names with languages too."""
+def _check_task(check_registered_task: Callable[[str], tuple[str, Any, Any]], task: str) -> tuple[str, Any, Any]:
+    """Does what `PipelineRegistry.check_task` does, for task names with languages too."""
     languages = languages_of_task(task)
     if languages is None:
         return check_registered_task(task)
@@ -434,8 +493,8 @@ def _check_task(check_registered_task, task: str):
     return name, implementation, languages
 
 
-def _get_task(get_task_from_hub, model: str, token: str | None = None, **kwargs):
-    """`pipelines.get_task`, which asks the Hub alone, for checkpoints whose configuration names the task too."""
+def _get_task(get_task_from_hub: Callable[..., str], model: str, token: str | None = None, **kwargs: Any) -> str:
+    """Does what `pipelines.get_task` does, which asks the Hub, after a look for the task in the configuration."""
     config, _ = PreTrainedConfig.get_config_dict(model, token=token)
     return TASK if TASK in config.get("custom_pipelines", {}) else get_task_from_hub(model, token, **kwargs)
 

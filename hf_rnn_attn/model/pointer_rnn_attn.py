@@ -6,6 +6,8 @@ Pure tensors in and out. Knows nothing of recurrence or search.
 Shapes: B batch, S source, T target, A attentional width, V vocabulary of both sides.
 """
 
+from typing import cast
+
 import torch
 from torch import nn
 
@@ -24,12 +26,12 @@ class PointerGenerator(nn.Module):
         config ([`RnnAttnConfig`]): one with attention, and one vocabulary for both sides.
     """
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.attentional_size, 1)
+        self.gate = nn.Linear(cast(int, config.attentional_size), 1)
 
     def forward(
-        self, logits: torch.Tensor, states: torch.Tensor, weights: torch.Tensor, source_ids: torch.LongTensor
+        self, logits: torch.Tensor, states: torch.Tensor, weights: torch.Tensor, source_ids: torch.Tensor
     ) -> torch.Tensor:
         """Returns log P (B, T, V), in float32 at least. P adds up to less than 1 where the weights do.
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What encoder, decoder and the whole models have in common: initial weights, loading, saving, embedding and masks."""
 
+from typing import cast
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -12,25 +14,36 @@ from .configuration_rnn_attn import RnnAttnConfig
 
 
 def embed_tokens(
-    table: nn.Embedding, input_ids: torch.LongTensor | None, inputs_embeds: torch.Tensor | None, side: str
+    table: nn.Embedding, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, side: str
 ) -> torch.Tensor:
-    """Returns the embeddings (B, length, E) of exactly one of `input_ids` and `inputs_embeds`."""
+    """Returns the embeddings (B, length, E) of tokens, of which the caller gives ids or embeddings.
+
+    Args:
+        table (`nn.Embedding`): the embedding of each token.
+        input_ids (`torch.LongTensor` of shape `(B, length)`, *optional*): the tokens.
+        inputs_embeds (`torch.FloatTensor` of shape `(B, length, E)`, *optional*): their embeddings.
+        side (`str`): what the names of the two arguments begin with in an error message.
+
+    Raises:
+        ValueError: if both are given, or neither.
+    """
     if (input_ids is None) == (inputs_embeds is None):
         given = "both" if inputs_embeds is not None else "neither"
         raise ValueError(f"Pass exactly one of `{side}input_ids` and `{side}inputs_embeds`, got {given}.")
     return table(input_ids) if inputs_embeds is None else inputs_embeds
 
 
-def boolean_mask(attention_mask: torch.Tensor | None, like: torch.Tensor) -> torch.BoolTensor:
-    """Returns the mask as booleans (B, S); without one, `True` everywhere in the first two dimensions of `like`."""
+def boolean_mask(attention_mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    """Returns the mask (B, S) as booleans; without one, `True` everywhere in the first two dimensions of `like`."""
     if attention_mask is None:
         return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
     return attention_mask.bool()
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
-    """Base of all models here: weight initialisation, loading and saving."""
+    """The base class of all models here: initial weights, loading and saving."""
 
+    config: RnnAttnConfig
     config_class = RnnAttnConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
@@ -39,8 +52,11 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     _skip_keys_device_placement = list(CACHE_NAMES)
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        """Luong et al. 2015, §4.1: uniform weights. Biases are zero but for forget gates (Jozefowicz et al. 2015)."""
+    def _init_weights(self, module: nn.Module) -> None:
+        """Gives the weights of one layer their first values.
+
+        They are uniform (Luong et al. 2015, §4.1). Biases are zero but for forget gates (Jozefowicz et al. 2015).
+        """
         if not isinstance(module, (nn.Linear, nn.Embedding, nn.RNNBase)):
             return
         bound = self.config.initializer_range
@@ -57,14 +73,19 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
                 init.zeros_(parameter[module.padding_idx])
 
     @property
-    def dummy_inputs(self):
-        input_ids = torch.tensor([[4, 5, 6], [4, 5, self.config.pad_token_id]])
-        attention_mask = input_ids.ne(self.config.pad_token_id)
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        """A small batch for a trial run: the arguments of `forward`."""
+        pad_token_id = cast(int, self.config.pad_token_id)
+        input_ids = torch.tensor([[4, 5, 6], [4, 5, pad_token_id]])
+        attention_mask = input_ids.ne(pad_token_id)
         return {"input_ids": input_ids, "attention_mask": attention_mask, "decoder_input_ids": input_ids}
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
-        """Returns `{tied: source}` parameter names. Unlike in the library, source and target embeddings can be shared
-        without an output layer that is tied to them, so `config.tie_word_embeddings` alone does not decide."""
+        """Returns `{tied: source}` parameter names.
+
+        Unlike in the library, source and target embeddings can be shared without an output layer that is tied to them,
+        so `config.tie_word_embeddings` alone does not decide.
+        """
         if all_submodels:
             return super().get_expanded_tied_weights_keys(all_submodels=True)
         return dict(self._tied_weights_keys or {})

@@ -7,9 +7,9 @@ Shapes: B sentences, R rows (hypotheses, those of a sentence side by side), S so
 width, M memory width, A attentional width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -23,16 +23,19 @@ from .configuration_rnn_attn import RnnAttnConfig
 from .step_weight_rnn_attn import StepLinear, StepWeight, project_rows, step_product
 
 
+Product = Callable[[torch.Tensor], torch.Tensor]
+
+
 def identity(inputs: torch.Tensor) -> torch.Tensor:
     """Returns its argument."""
     return inputs
 
 
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "none": identity}
+ACTIVATIONS: dict[str, Product] = {"tanh": torch.tanh, "relu": torch.relu, "none": identity}
 
 
 class SourceMemory(NamedTuple):
-    """What the decoder looks at.
+    """The encoded sentences that the decoder attends to.
 
     Attributes:
         states: encoder states h̄, (B, S, M); `None` in an exported step without attention.
@@ -46,7 +49,7 @@ class SourceMemory(NamedTuple):
     keys: torch.Tensor | None = None
     source_ids: torch.Tensor | None = None
 
-    def select(self, sentences: torch.LongTensor) -> "SourceMemory":
+    def select(self, sentences: torch.Tensor) -> "SourceMemory":
         """Returns the memory of these sentences."""
         return SourceMemory(*(None if part is None else part.index_select(0, sentences) for part in self))
 
@@ -62,10 +65,10 @@ class RecurrenceOutput(NamedTuple):
     @classmethod
     def join(cls, pieces: "list[RecurrenceOutput]") -> "RecurrenceOutput":
         """Returns what one call on the whole sequence returns, from calls on consecutive pieces of it."""
-        weights = None if pieces[0].weights is None else torch.cat([piece.weights for piece in pieces], 1)
+        weights = [piece.weights for piece in pieces if piece.weights is not None]
         hidden = tuple(torch.cat(layer, 1) for layer in zip(*(piece.hidden for piece in pieces), strict=True))
         attentional = torch.cat([piece.attentional for piece in pieces], 1)
-        return cls(attentional, weights, hidden, pieces[-1].state)
+        return cls(attentional, torch.cat(weights, 1) if weights else None, hidden, pieces[-1].state)
 
 
 class StepProducts(NamedTuple):
@@ -82,8 +85,8 @@ class StepProducts(NamedTuple):
     """
 
     first: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None
-    layers: list[tuple[Callable, Callable]]
-    combine: Callable
+    layers: list[tuple[Product, Product]]
+    combine: Product
     attended: AttendedMemory | None
     beams: int = 1
 
@@ -100,14 +103,14 @@ class AttentionalRecurrence(nn.Module):
     # whether a layer can read a whole sequence in one call
     has_fused_layers = True
 
-    def __init__(self, config: RnnAttnConfig):
+    def __init__(self, config: RnnAttnConfig) -> None:
         super().__init__()
         self.cell = CELLS[config.decoder_cell_type]
         self.input_feeding = config.input_feeding
         self.residual = config.decoder_residual
         self.embedding_size = config.decoder_embedding_size
         self.hidden_size = hidden_size = config.decoder_hidden_size
-        attentional_size = config.attentional_size
+        attentional_size = cast(int, config.attentional_size)
         input_size = self.embedding_size + (attentional_size if config.input_feeding else 0)
         sizes = [input_size] + [hidden_size] * (config.decoder_layers - 1)
         self.layers = nn.ModuleList(self.cell.layer(size, hidden_size, batch_first=True) for size in sizes)
@@ -141,7 +144,8 @@ class AttentionalRecurrence(nn.Module):
         keep_mask: torch.Tensor | None = None,
         products: StepProducts | None = None,
     ) -> RecurrenceOutput:
-        r"""
+        r"""Reads T tokens of each row.
+
         Args:
             inputs (`torch.Tensor` of shape `(R, T, E)`): embeddings of the tokens before each prediction.
             state ([`DecoderState`]): what `start` or the last call returned.
@@ -158,15 +162,18 @@ class AttentionalRecurrence(nn.Module):
             return self._run_steps(inputs, state, memory, keep_mask)
         return self._run_fused(inputs, state, memory)
 
-    def _run_one(self, inputs, state, products):
+    def _run_one(self, inputs: torch.Tensor, state: DecoderState, products: StepProducts) -> RecurrenceOutput:
+        """Takes one step (T = 1) with products that are there already."""
         masks = [self.dropout(state.attentional.new_ones(inputs.shape[0], self.hidden_size)) for _ in self.layers[1:]]
-        projected = products.first(inputs[:, 0], state.attentional)
+        # `prepare` made it
+        projected = products.first(inputs[:, 0], state.attentional)  # pyright: ignore[reportOptionalCall]
         hidden, weights, state = self._step(projected, products, masks, state)
         return RecurrenceOutput(
             state.attentional.unsqueeze(1), weights, tuple(layer.unsqueeze(1) for layer in hidden), state
         )
 
-    def _run_fused(self, inputs, state, memory):
+    def _run_fused(self, inputs: torch.Tensor, state: DecoderState, memory: SourceMemory) -> RecurrenceOutput:
+        """Reads all T tokens with one call of each layer, and attends to the source for all of them at once."""
         hidden, outputs, layer_states = inputs, [], []
         for index, (layer, layer_state) in enumerate(zip(self.layers, state.layers, strict=True)):
             layer_input = self.dropout(hidden) if index else hidden
@@ -182,7 +189,10 @@ class AttentionalRecurrence(nn.Module):
         last = DecoderState(tuple(layer_states), attentional[:, -1], positions[:, -1] + 1)
         return RecurrenceOutput(attentional, weights, tuple(outputs), last)
 
-    def _run_steps(self, inputs, state, memory, keep_mask):
+    def _run_steps(
+        self, inputs: torch.Tensor, state: DecoderState, memory: SourceMemory, keep_mask: torch.Tensor | None
+    ) -> RecurrenceOutput:
+        """Reads T tokens one by one."""
         project_tokens, layers = self._layer_products()
         products = self._products(None, layers, memory)
         # the first layer's product of the embeddings is known beforehand for all T
@@ -204,12 +214,19 @@ class AttentionalRecurrence(nn.Module):
         hidden = tuple(torch.stack(layer, 1) for layer in zip(*hidden, strict=True))
         return RecurrenceOutput(torch.stack(attentional, 1), weights, hidden, state)
 
-    def _scan_steps(self, token_shares, products, masks, state, keep_mask):
+    def _scan_steps(
+        self,
+        token_shares: torch.Tensor,
+        products: StepProducts,
+        masks: list[torch.Tensor],
+        state: DecoderState,
+        keep_mask: torch.Tensor | None,
+    ) -> RecurrenceOutput:
         """Runs the loop of `_run_steps` in the form that an exporter can follow for any T."""
         if keep_mask is None:
             keep_mask = token_shares.new_ones(token_shares.shape[:2], dtype=torch.bool)
 
-        def step(carry, step_inputs):
+        def step(carry: tuple[Any, ...], step_inputs: tuple[torch.Tensor, ...]) -> tuple[Any, tuple[torch.Tensor, ...]]:
             token_share, keep, *step_masks = step_inputs
             old = DecoderState(*carry)
             hidden, weights, new = self._step(self._feed(token_share, products, old), products, step_masks, old)
@@ -224,7 +241,7 @@ class AttentionalRecurrence(nn.Module):
         weights = None if self.attention is None else hidden.pop()
         return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*carry))
 
-    def _first_product(self):
+    def _first_product(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Returns the first layer's input product, [e ; h̃] with one matrix."""
         ((weight, _, bias, _),) = self.layers[0](None, return_weights=True)
         product = StepWeight(weight, bias)
@@ -232,7 +249,7 @@ class AttentionalRecurrence(nn.Module):
             return lambda embeddings, _: product(embeddings)
         return lambda embeddings, attentional: product(torch.cat([embeddings, attentional], -1))
 
-    def _layer_products(self):
+    def _layer_products(self) -> tuple[Product, list[tuple[Product, Product]]]:
         """Returns the first layer's product of embeddings (..., E), and the `layers` of [`StepProducts`]."""
         products = []
         for layer in self.layers:
@@ -244,19 +261,34 @@ class AttentionalRecurrence(nn.Module):
                 project_tokens = partial(F.linear, weight=weight_tokens, bias=bias_ih)
                 from_input = StepWeight(weight_fed)
             products.append((from_input, StepWeight(weight_hh, bias_hh)))
-        return project_tokens, products
+        # there is a first layer
+        return project_tokens, products  # pyright: ignore[reportPossiblyUnboundVariable]
 
-    def _products(self, first, layers, memory, beams=1) -> StepProducts:
+    def _products(
+        self,
+        first: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None,
+        layers: list[tuple[Product, Product]],
+        memory: SourceMemory,
+        beams: int = 1,
+    ) -> StepProducts:
+        """Adds to products with the layers' weights those of attention and attentional state."""
         attended = None
         if self.attention is not None:
-            attended = self.attention.attend_to(memory.states, memory.keys, memory.keep_mask)
+            # states and mask are there: only a step without attention is exported without them
+            attended = self.attention.attend_to(
+                memory.states,  # pyright: ignore[reportArgumentType]
+                memory.keys,
+                memory.keep_mask,  # pyright: ignore[reportArgumentType]
+            )
         return StepProducts(first, layers, step_product(self.combine), attended, beams)
 
-    def _feed(self, token_share, products, state):
+    def _feed(self, token_share: torch.Tensor, products: StepProducts, state: DecoderState) -> torch.Tensor:
         """Returns the first layer's input product, from the embedding's share of it."""
         return token_share + products.layers[0][0](state.attentional) if self.input_feeding else token_share
 
-    def _step(self, projected, products, masks, state):
+    def _step(
+        self, projected: torch.Tensor, products: StepProducts, masks: Sequence[torch.Tensor], state: DecoderState
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None, DecoderState]:
         """Returns each layer's output (R, H), the attention weights (R, 1, S) or `None`, and the next state."""
         hidden, layer_states = [], []
         for index, ((from_input, from_state), layer_state) in enumerate(
@@ -273,7 +305,10 @@ class AttentionalRecurrence(nn.Module):
         weights = None if weights is None else weights.flatten(0, 1).unsqueeze(1)
         return hidden, weights, DecoderState(tuple(layer_states), attentional.flatten(0, 1), state.positions + 1)
 
-    def _attend(self, hidden, products, positions):
+    def _attend(
+        self, hidden: torch.Tensor, products: StepProducts, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Returns the attentional states of decoder states (B, T, H), and the attention weights or `None`."""
         if self.attention is None:
             return self.activate(products.combine(hidden)), None
         context, weights = self.attention(hidden, products.attended, positions)
@@ -283,7 +318,7 @@ class AttentionalRecurrence(nn.Module):
 def _advance(old: DecoderState, new: DecoderState, keep: torch.Tensor) -> DecoderState:
     """Returns the new state in the rows (R,) where `keep` is `True`, and the old one in the others."""
 
-    def choose(new_part, old_part):
+    def choose(new_part: torch.Tensor, old_part: torch.Tensor) -> torch.Tensor:
         return torch.where(keep.view(-1, *[1] * (new_part.dim() - 1)), new_part, old_part)
 
     return tree_map(choose, new, old)

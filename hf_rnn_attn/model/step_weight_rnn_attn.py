@@ -6,11 +6,15 @@ Pure tensors in and out. Knows nothing of cells or attention.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+
+# a step's (dL/dy_t, x_t)
+Tape = list[tuple[torch.Tensor, torch.Tensor]]
 
 # rows of a half-precision product over all tokens of a batch come in multiples of this
 ROWS_AT_A_TIME = 64
@@ -37,21 +41,26 @@ def project_rows(inputs: torch.Tensor, product: Callable[[torch.Tensor], torch.T
 
 
 class _StepProduct(torch.autograd.Function):
-    """y_t = W x_t + b for one step t.
+    """Computes y_t = W x_t + b for one step t.
 
     The backward pass returns dL/dx_t = Wᵀ dL/dy_t and writes the pair (dL/dy_t, x_t) to the tape. The gradients of W
     and b are left to [`_SequenceGradient`].
     """
 
     @staticmethod
-    def forward(ctx, inputs, weight, bias, tape):
+    def forward(
+        ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, tape: Tape
+    ) -> torch.Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.tape = tape
         return _product(inputs, weight, bias)
 
+    # one gradient for one output; torch's type has any number of them
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, None, None, None]:
         inputs, weight = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
             # of a matrix shared by the batch, all rows take part in one product; a batch of matrices keeps its batches
@@ -60,25 +69,29 @@ class _StepProduct(torch.autograd.Function):
         return gradient @ weight if ctx.needs_input_grad[0] else None, None, None, None
 
 
-def _product(inputs, weight, bias):
+def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Returns the product with one weight (out, in), or with one for each sentence, (batch, out, in)."""
     return F.linear(inputs, weight, bias) if weight.dim() == 2 else inputs @ weight.transpose(1, 2)
 
 
 class _SequenceGradient(torch.autograd.Function):
-    """W itself. The backward pass forms the gradients of all steps on the tape at once:
+    """Returns W. The backward pass forms the gradients of all steps on the tape at once:
 
     dL/dW = Σ_t dL/dy_t x_tᵀ and dL/db = Σ_t dL/dy_t.
     """
 
     @staticmethod
-    def forward(ctx, weight, bias, tape):
+    def forward(ctx: Any, weight: torch.Tensor, bias: torch.Tensor | None, tape: Tape) -> torch.Tensor:
         ctx.set_materialize_grads(False)
         ctx.tape = tape
         return weight.view_as(weight)
 
+    # as above
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, _):
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, _: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         gradients, inputs = (torch.cat(factors, -2) for factors in zip(*ctx.tape, strict=True))
         ctx.tape.clear()
         if gradients.dim() == 2:
@@ -100,10 +113,10 @@ class StepWeight:
         bias (`torch.Tensor` of shape `(out,)`, *optional*): is added to the product of a two-dimensional weight.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         # a compiler sees the whole sequence anyway, and could not follow the tape
         self.records = torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling()
-        self.tape = []
+        self.tape: Tape = []
         if torch.is_autocast_enabled(weight.device.type):
             # once a sequence and not once a step, and the factors of a recorded product have one type
             dtype = torch.get_autocast_dtype(weight.device.type)
@@ -119,16 +132,20 @@ class StepWeight:
 
 
 class StepLinear(nn.Linear):
-    """`nn.Linear` whose weight and bias can be asked for by a call.
+    """`nn.Linear` that returns its weight and bias when a call asks for them.
 
     What wraps a module, such as the offloading of weights, works on calls and not on attributes.
     """
 
-    def forward(self, inputs: torch.Tensor | None, *, return_weights: bool = False):
-        return (self.weight, self.bias) if return_weights else super().forward(inputs)
+    def forward(self, input: Any, *, return_weights: bool = False) -> Any:
+        """Returns the product with `input`, or with `return_weights` weight and bias."""
+        return (self.weight, self.bias) if return_weights else super().forward(input)
 
 
 def step_product(layer: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Returns `layer` for the steps of one sequence: a [`StepWeight`] with its weights, or, where something has taken
-    the place of the [`StepLinear`] (an adapter, int8 weights), the layer as it is."""
+    """Returns the product that `layer` forms at each step of one sequence.
+
+    That is a [`StepWeight`] with its weights, or, where something has taken the place of the [`StepLinear`], such as an
+    adapter or int8 weights, the layer as it is.
+    """
     return StepWeight(*layer(None, return_weights=True)) if isinstance(layer, StepLinear) else layer

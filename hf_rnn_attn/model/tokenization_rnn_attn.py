@@ -8,16 +8,19 @@ tokenizer serves them.
 """
 
 import os
+from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
 
+# one text; several, or one that is split into words; several that are split into words
+Text = str | list[str] | list[list[str]]
+
 
 class RnnAttnTokenizer(PreTrainedTokenizerFast):
-    """
-    A fast tokenizer with separate source and target vocabularies.
+    """A fast tokenizer with separate source and target vocabularies.
 
     What goes in as text is source text, unless it is handed over as `text_target`; what goes in as ids or tokens is
     target text, since ids come out of the model's decoder:
@@ -70,17 +73,18 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
 
     vocab_files_names = {"tokenizer_file": "tokenizer.json", "target_tokenizer_file": TARGET_TOKENIZER_FILE}
     model_input_names = ["input_ids", "attention_mask"]
+    _tokenizer: Any  # the source side's backend, a `tokenizers.Tokenizer`
 
     def __init__(
         self,
-        target_tokenizer_file=None,
-        target_tokenizer_object=None,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        **kwargs,
-    ):
+        target_tokenizer_file: str | None = None,
+        target_tokenizer_object: Any = None,
+        pad_token: str = "<pad>",
+        bos_token: str = "<s>",
+        eos_token: str = "</s>",
+        unk_token: str = "<unk>",
+        **kwargs: Any,
+    ) -> None:
         if target_tokenizer_file is None and target_tokenizer_object is None:
             raise ValueError(
                 f"RnnAttnTokenizer has two sides and found no target side. Expected the file {TARGET_TOKENIZER_FILE} "
@@ -90,15 +94,20 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         kwargs.pop("auto_map", None)  # saving writes it anew; kept, it would go along when one side is saved alone
         super().__init__(pad_token=pad_token, bos_token=bos_token, eos_token=eos_token, unk_token=unk_token, **kwargs)
         target = PreTrainedTokenizerFast(tokenizer_file=target_tokenizer_file, tokenizer_object=target_tokenizer_object)
-        self._target_backend = target.backend_tokenizer
+        self._target_backend: Any = target.backend_tokenizer
         self._check_special_tokens()
 
+    # only the library calls it, with arguments that have names
     @classmethod
-    def convert_to_native_format(cls, **kwargs):
+    def convert_to_native_format(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Returns the arguments of `__init__` as they are."""
         # both files hold a whole tokenizer; the base class takes the source's apart for a class that has an __init__
         return kwargs
 
-    def _check_special_tokens(self):
+    def _check_special_tokens(self) -> None:
+        """Raises a ValueError unless the special tokens have the same ids on both sides."""
         # extra special tokens may be added to one side alone; those that padding, decoding and the loss rely on may not
         for token in (self.pad_token, self.bos_token, self.eos_token, self.unk_token):
             source_id, target_id = self._tokenizer.token_to_id(token), self._target_backend.token_to_id(token)
@@ -108,7 +117,8 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
                     "target vocabulary; both must be equal. Train both sides with the same list of special tokens."
                 )
 
-    def _side(self, backend) -> PreTrainedTokenizerFast:
+    def _side(self, backend: Any) -> PreTrainedTokenizerFast:
+        """Returns one side as a tokenizer of its own."""
         # made anew at each use, so that both sides always share every setting (padding side, maximal length, ...)
         side = PreTrainedTokenizerFast.__new__(PreTrainedTokenizerFast)
         side.__dict__.update(self.__dict__, _tokenizer=backend)
@@ -116,22 +126,29 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
 
     @property
     def source_tokenizer(self) -> PreTrainedTokenizerFast:
-        """`PreTrainedTokenizerFast`: the source side alone, for encoding and decoding, with all settings."""
+        """The source side alone, for encoding and decoding, with all settings."""
         return self._side(self._tokenizer)
 
     @property
     def target_tokenizer(self) -> PreTrainedTokenizerFast:
-        """`PreTrainedTokenizerFast`: the target side alone, for encoding and decoding, with all settings."""
+        """The target side alone, for encoding and decoding, with all settings."""
         return self._side(self._target_backend)
 
     @property
     def target_vocab_size(self) -> int:
-        """`int`: size of the target vocabulary without added tokens, as `vocab_size` is of the source vocabulary."""
+        """The size of the target vocabulary without added tokens, as `vocab_size` is of the source vocabulary."""
         return self.target_tokenizer.vocab_size
 
-    def __call__(self, text=None, text_pair=None, text_target=None, text_pair_target=None, **kwargs) -> BatchEncoding:
-        """
-        Encode `text` with the source side and `text_target` with the target side; arguments as in the library.
+    # the library's method names the arguments that are handed on here, and takes them by their place too
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        text: Text | None = None,
+        text_pair: Text | None = None,
+        text_target: Text | None = None,
+        text_pair_target: Text | None = None,
+        **kwargs: Any,
+    ) -> BatchEncoding:
+        """Encodes `text` with the source side and `text_target` with the target side; arguments as in the library.
 
         Returns:
             [`BatchEncoding`]: `input_ids` and `attention_mask` of `text`, and `labels` if both texts are given; of
@@ -146,20 +163,29 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         encoding["labels"] = target["input_ids"]
         return encoding
 
-    def decode(self, token_ids, skip_special_tokens=False, use_source_tokenizer=False, **kwargs) -> str | list[str]:
-        """Turn target ids, or source ids with `use_source_tokenizer=True`, into text; a batch gives a list."""
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, use_source_tokenizer: bool = False, **kwargs: Any
+    ) -> str | list[str]:
+        """Returns the text of target ids, or of source ids with `use_source_tokenizer=True`; for a batch a list."""
         side = self.source_tokenizer if use_source_tokenizer else self.target_tokenizer
         return side.decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
 
-    def convert_ids_to_tokens(self, ids, skip_special_tokens=False) -> str | list[str]:
-        """Name the tokens of target ids; `source_tokenizer.convert_ids_to_tokens` names those of source ids."""
+    def convert_ids_to_tokens(self, ids: int | list[int], skip_special_tokens: bool = False) -> str | list[str]:
+        """Returns the tokens of target ids; `source_tokenizer.convert_ids_to_tokens` returns those of source ids."""
         return self.target_tokenizer.convert_ids_to_tokens(ids, skip_special_tokens=skip_special_tokens)
 
-    def convert_tokens_to_string(self, tokens) -> str:
-        """Join target tokens into text."""
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Joins target tokens to a text."""
         return self.target_tokenizer.convert_tokens_to_string(tokens)
 
-    def _save_pretrained(self, save_directory, file_names, legacy_format=None, filename_prefix=None):
+    def _save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        file_names: tuple[str, ...],
+        legacy_format: bool | None = None,
+        filename_prefix: str | None = None,
+    ) -> tuple[str, ...]:
+        """Writes the files of both sides; returns the names of all files."""
         file_names = super()._save_pretrained(save_directory, file_names, legacy_format, filename_prefix)
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         target_file = os.path.join(save_directory, prefix + TARGET_TOKENIZER_FILE)
