@@ -106,8 +106,6 @@ class SacreBleu(TextMetric):
         if tokenize not in BLEU.TOKENIZERS:
             raise ValueError(f"tokenize must be one of {', '.join(BLEU.TOKENIZERS)}, got {tokenize!r}")
         self.tokenize = tokenize
-        # a sentence may be too short for n-grams of four words
-        self.of_sentence = BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=True)
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict:
         return _sacrebleu_result(BLEU(lowercase=self.lowercase, tokenize=self.tokenize), predictions, references)
