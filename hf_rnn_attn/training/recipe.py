@@ -36,7 +36,7 @@ from transformers import GenerationConfig, Seq2SeqTrainingArguments
 
 from ..data import encode_pairs, read_pairs
 from ..evaluation import ERROR_RATES, METRICS
-from ..model.configuration_rnn_attn import RnnAttnConfig
+from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
 from ..tokenization import train_tokenizer
 
 
@@ -313,6 +313,13 @@ def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict
     if isinstance(model, str) and raw:
         raise ValueError(f"{path}: tokenizer: the checkpoint {model!r} brings its tokenizer; remove this section")
     _check_keys(raw, _keyword_names(train_tokenizer, skip=("source", "target")), path, "tokenizer")
+    # RnnAttnConfig compares sizes alone, and two vocabularies may be of one size
+    shared = [name for name in ONE_VOCABULARY_OPTIONS if isinstance(model, dict) and model.get(name)]
+    if shared and not raw.get("joint", True):
+        raise ValueError(
+            f"{path}: model.{shared[0]}: expected one vocabulary for both sides, got separate ones; set "
+            f"tokenizer.joint to true or leave {shared[0]} out"
+        )
     return raw
 
 

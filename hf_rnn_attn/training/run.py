@@ -35,8 +35,9 @@ from transformers import (
 
 from ..data import encode_pairs, group_references, read_pairs
 from ..evaluation import TextMetric, load_metric, score_texts, trainer_metrics
-from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
+from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from ..model.tokenization_rnn_attn import sides_of
 from ..tokenization import train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints
@@ -157,30 +158,21 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
         _set_dropout(config, recipe.training.dropout)
         model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model, config=config)
     else:
+        source_side, target_side = sides_of(tokenizer)
         config = RnnAttnConfig(
             **recipe.model,
-            vocab_size=len(tokenizer),
-            decoder_vocab_size=getattr(tokenizer, "target_vocab_size", len(tokenizer)),
+            vocab_size=len(source_side),
+            decoder_vocab_size=len(target_side),
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.bos_token_id,
         )
-        _check_shared(config, tokenizer)
         model = RnnAttnForConditionalGeneration(config)
     _set_generation(model, recipe.generation)
     if recipe.training.freeze:
         freeze_parameters(model, recipe.training.freeze)
     return model
-
-
-def _check_shared(config: RnnAttnConfig, tokenizer: PreTrainedTokenizerBase):
-    for name in ONE_VOCABULARY_OPTIONS:
-        if getattr(config, name) and hasattr(tokenizer, "target_tokenizer"):
-            raise ValueError(
-                f"model.{name}: expected one vocabulary for both sides, got separate ones; set tokenizer.joint to true "
-                f"or leave {name} out"
-            )
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float | None):
