@@ -23,7 +23,7 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 
 class TextMetric(evaluate.Metric):
-    """What the metrics of this file share: texts against one or several references, kept in memory.
+    """Base class of the metrics: compares texts with one or several references, all in memory.
 
     Nothing is written to the cache folder of `evaluate`, so that metrics in several processes cannot clash. Under
     several processes, gather the texts first (the Trainer does) and compute on one.
@@ -72,7 +72,7 @@ class TextMetric(evaluate.Metric):
 
 
 def _sacrebleu_result(metric: BLEU | CHRF | TER, predictions: list[str], references: list[list[str]]) -> dict:
-    """Returns score and signature; sacrebleu wants the first references of all texts, then the second, and so on."""
+    """Returns score and signature; sacrebleu takes the first references of all texts, then the second, and so on."""
     most = max(map(len, references))
     columns = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
     score = metric.corpus_score(predictions, columns).score
@@ -160,7 +160,7 @@ class Ter(TextMetric):
 
 
 def _canonical(text: str, lowercase: bool) -> str:
-    """One spelling for texts that Unicode calls the same: a composed é or Hangul syllable equals the decomposed one."""
+    """Returns the text in NFC, where a composed é or Hangul syllable equals the decomposed one."""
     text = unicodedata.normalize("NFC", text)
     return text.lower() if lowercase else text
 
@@ -209,7 +209,10 @@ class TokenErrorRate(TextMetric):
 
 
 def _error_rate(predictions: list[str], references: list[list[str]], units: Callable[[str], list[str]]) -> dict:
-    """Of several references the nearest counts, with its own length; of equally near ones the longest."""
+    """Returns edits per 100 units of the references.
+
+    Of several references the nearest counts, with its own length; of equally near ones the longest.
+    """
     edits = length = 0
     for prediction, accepted in zip(predictions, references, strict=True):
         predicted = units(prediction)
@@ -239,7 +242,7 @@ ERROR_RATES = ("ter", "cer", "token_error_rate")
 
 
 def load_metric(name: str, **options) -> TextMetric:
-    """A metric by its name.
+    """Makes the metric of this name.
 
     Args:
         name (`str`):
@@ -266,7 +269,7 @@ def load_metric(name: str, **options) -> TextMetric:
 def trainer_metrics(
     tokenizer: PreTrainedTokenizerBase, metrics: Mapping[str, TextMetric]
 ) -> Callable[[EvalPrediction], dict[str, float]]:
-    """What `Seq2SeqTrainer(compute_metrics=...)` takes, with `predict_with_generate=True`.
+    """Makes the function for `Seq2SeqTrainer(compute_metrics=...)`, to be used with `predict_with_generate=True`.
 
     Predictions and labels are decoded with the tokenizer, so what the tokenizer cannot represent counts for neither.
     Scores for publication compare texts with texts.
@@ -343,7 +346,7 @@ def score_by_length(
     metric: TextMetric,
     edges: Sequence[int],
 ) -> list[dict]:
-    """Scores sentences of different length apart: how much does a model lose on long ones?
+    """Scores sentences in groups by the length of their source.
 
     Args:
         sources, predictions, references (`Sequence`):

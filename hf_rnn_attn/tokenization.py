@@ -115,7 +115,7 @@ def _train_subwords(
 
 
 def _with_byte_fallback(tokenizer: Tokenizer) -> Tokenizer:
-    # a trainer takes tokens of one's own as special tokens only; bytes are ordinary ones, or decoding would skip them
+    # the trainer takes the bytes as special tokens only; decoding would skip them, so they are made ordinary again
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in BYTE_TOKENS]
     state["model"]["byte_fallback"] = True
@@ -213,7 +213,7 @@ def train_tokenizer(
     lowercase: bool = False,
     min_frequency: int = 1,
 ) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
-    """Train the tokenizer of a source-target pair on text.
+    """Trains the tokenizer of a source and a target language on text.
 
     Training on the same text gives the same tokenizer again, except for `unigram`: there the trainer of the
     `tokenizers` library adds up its numbers in no fixed order, and ids can change places from run to run. Save it and
@@ -239,7 +239,7 @@ def train_tokenizer(
             Lowercase both sides, before NFC.
         min_frequency (`int`, *optional*, defaults to 1):
             A pair is merged (`bpe`) and a word or character is kept (`word`, `char`) if the text holds it that often.
-            2 or more teaches a word model what `<unk>` is.
+            With 2 or more, a word model meets `<unk>` in its training.
 
     Returns:
         A plain fast tokenizer of the library if `joint`, otherwise an [`RnnAttnTokenizer`]. `<pad>`, `<s>`, `</s>` and

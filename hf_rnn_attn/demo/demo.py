@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: dates as people write them, into ISO 8601, from the corpus to a picture of what the model looked at.
+"""The demo: dates as people write them, into ISO 8601, from the corpus to a picture of the attention.
 
 This file only puts the parts of the package together in the order in which a user would.
 """

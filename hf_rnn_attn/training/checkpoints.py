@@ -25,7 +25,7 @@ TRAINER_FILES = (
 
 
 def average_weights(paths: Sequence[str | Path]) -> dict[str, torch.Tensor]:
-    """The mean of the weights of several checkpoints, summed in float64 and returned in the dtype that they had.
+    """Returns the mean of the weights of several checkpoints, summed in float64, in the dtype that they had.
 
     Raises:
         FileNotFoundError: a folder without `model.safetensors`.
@@ -74,7 +74,7 @@ def average_checkpoints(paths: Sequence[str | Path], output_dir: str | Path):
 def select_checkpoints(
     run_dir: str | Path, count: int, metric: str | None = None, greater_is_better: bool | None = None
 ) -> list[Path]:
-    """The best or the last checkpoints that a run has kept.
+    """Returns the best or the last checkpoints that a run has kept.
 
     Args:
         run_dir (`str` or `Path`):
@@ -115,7 +115,7 @@ def select_checkpoints(
 
 
 def _evaluated_scores(checkpoint: Path, metric: str) -> dict[int, float]:
-    """Step to score, from the log of a checkpoint's `trainer_state.json`."""
+    """Returns step to score, from the log in `trainer_state.json` of a checkpoint."""
     name = f"eval_{metric.removeprefix('eval_')}"
     log = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     return {entry["step"]: entry[name] for entry in log if name in entry}

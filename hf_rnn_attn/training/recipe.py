@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes: one YAML file that says how a model is trained, checked before anything is computed.
 
-This file reads recipes and refuses keys that nothing would read. It knows the names of the settings, from the
-signatures of what they are handed to; it does not know what they do, and it does not touch data or weights.
+This file reads recipes and raises for unknown keys. It takes the names of the settings from the signatures of the
+functions that get them; it does not know what they do, and it does not touch data or weights.
 
     data:                          # where the pairs are; any other option of `hf_rnn_attn.data.read_pairs`
       train: train.tsv             # relative to the recipe's own folder
@@ -16,8 +16,7 @@ signatures of what they are handed to; it does not know what they do, and it doe
     generation: {num_beams: 5}     # saved with the checkpoint
     evaluation: {metrics: {sacrebleu: {lowercase: true}}}
 
-A row of a table is one change to a recipe, and is written so: `base: other.yaml` takes everything from a recipe in the
-same folder, and what stands beside it wins, key by key.
+`base: other.yaml` takes every key from another recipe in the same folder; keys that are given beside it win.
 """
 
 import copy
@@ -125,7 +124,7 @@ class TrainingSection:
             Fields of `Seq2SeqTrainingArguments`, `output_dir` among them. `resume_from_checkpoint: true` continues from
             the last checkpoint in `output_dir`.
         tokens_per_batch (`int`, *optional*):
-            Batches of sentences of like length with at most this many tokens, instead of `per_device_train_batch_size`.
+            Batches of similarly long sentences, at most so many tokens each, instead of `per_device_train_batch_size`.
         scheduled_sampling ([`ScheduledSamplingSection`], *optional*):
             Teacher forcing that decays.
         dropout (`float`, *optional*):
@@ -199,7 +198,7 @@ class Recipe:
     evaluation: EvaluationSection
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain lists and mappings, to be written beside the results."""
+        """Returns the recipe as plain lists and mappings, to be written beside the results."""
         return dataclasses.asdict(self)
 
 
@@ -225,7 +224,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The mapping of the file, on top of that of its `base`; `above` are the files that led here."""
+    """Returns the mapping of the file merged into that of its `base`; `above` are the files that named it as a base."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such recipe; expected a YAML file")
     raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
@@ -240,7 +239,7 @@ def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `changes`; mappings on both sides are merged themselves."""
+    """Returns `base` with the keys of `changes`; where both hold a mapping, the two are merged."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
@@ -392,7 +391,7 @@ def _check_mapping(value: Any, where: str, name: str) -> dict[str, Any]:
 
 
 def _check_keys(raw: dict[str, Any], valid: list[str], path: Path, section: str):
-    """Refuses the first key of `raw` that is not among `valid`, naming the nearest valid one."""
+    """Raises for the first key of `raw` that is not among `valid`, and names the nearest valid one."""
     for key in raw:
         if key in valid:
             continue
@@ -438,7 +437,7 @@ def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
 
 
 def _check_processes(arguments: Seq2SeqTrainingArguments):
-    """Refuses processes that do not know of each other: each would train alone and write the same files."""
+    """Raises where launched processes do not form a group: each would train alone and write the same files."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != arguments.world_size:
         raise ValueError(
@@ -448,7 +447,7 @@ def _check_processes(arguments: Seq2SeqTrainingArguments):
 
 
 def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
-    """Refuses contradictions that the library would notice after an epoch, or never."""
+    """Raises for contradictions that the library would notice after an epoch, or never."""
     section, where = recipe.training, f"{recipe.file}: training"
     if arguments.eval_strategy != "no" and recipe.data.validation is None:
         raise ValueError(f"{where}.eval_strategy: {arguments.eval_strategy.value} needs data.validation")

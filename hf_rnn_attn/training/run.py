@@ -55,8 +55,8 @@ def keep_freed_memory():
     """Tells the C library to keep the memory that tensors free, instead of giving it back to the system.
 
     A training step allocates and frees the same large tensors again and again. Given back, every page of them is
-    cleared and mapped anew, which costs more than a tenth of the time on a CPU. For the whole process; where the C
-    library is not GNU's, nothing is done.
+    cleared and mapped anew, which costs more than a tenth of the time on a CPU. It holds for the whole process, and
+    does nothing where the C library is not GNU's.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
@@ -123,7 +123,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
 
 
 def _read_splits(recipe: Recipe) -> dict[str, Dataset | IterableDataset]:
-    """The pairs by the name of their split; only the training pairs may be a stream."""
+    """Reads the pairs of each split, by its name; only the training pairs may be a stream."""
     reading = recipe.data.reading
     splits = {"train": read_pairs(recipe.data.train, **reading)}
     scored = dict(recipe.data.test)
@@ -188,7 +188,7 @@ def _set_generation(model: PreTrainedModel, generation: dict[str, Any]):
         config.max_length = config.max_new_tokens = None
     config.update(**generation)
     if config.num_beams is None:
-        # said once and for all, because a pipeline would choose 4
+        # set, because a pipeline would choose 4
         config.num_beams = 1
 
 
