@@ -101,19 +101,15 @@ def read_pairs(
             - the name of a data set on the Hub or a folder that `datasets.load_dataset` understands (its split
               "train"), or a dict of that function's keyword arguments: `{"path": "user/name", "name": "de-en",
               "split": "validation"}`.
-        source_column, target_column (`str`, *optional*):
-            Names of the columns, by default "source" and "target". Where a row has no such column but one named
-            "translation" that holds a dict, they are keys of that dict (`"de"`, `"en"`). A TSV file is read without a
-            header and by its first two columns unless one of the names is given.
-        file_format (`str`, *optional*):
-            Reads the files as this format whatever they are called.
-        streaming (`bool`):
-            Read while iterating, for what does not fit in memory. Bad rows are then reported in every pass. `shuffle`
-            the data set after `encode_pairs`, not before.
-        on_bad_rows (`str`):
-            "error" raises at the first bad row. "skip" leaves bad rows out and logs one warning at the end, with the
-            count by reason and the first places. A row is bad if a side is missing, empty, not text or not valid
-            UTF-8, or if the row cannot be parsed.
+        source_column, target_column (`str`, *optional*): Names of the columns, by default "source" and "target". Where
+            a row has no such column but one named "translation" that holds a dict, they are keys of that dict (`"de"`,
+            `"en"`). A TSV file is read without a header and by its first two columns unless one of the names is given.
+        file_format (`str`, *optional*): Reads the files as this format whatever they are called.
+        streaming (`bool`): Read while iterating, for what does not fit in memory. Bad rows are then reported in every
+            pass. `shuffle` the data set after `encode_pairs`, not before.
+        on_bad_rows (`str`): "error" raises at the first bad row. "skip" leaves bad rows out and logs one warning at the
+            end, with the count by reason and the first places. A row is bad if a side is missing, empty, not text or
+            not valid UTF-8, or if the row cannot be parsed.
 
     Returns:
         `Dataset`, or `IterableDataset` with `streaming=True`: string columns "source", "target" and "place" ("a.tsv,
@@ -412,16 +408,13 @@ def encode_pairs(
     """Tokenizes pairs into the features that a model is trained on.
 
     Args:
-        dataset (`Dataset` or `IterableDataset`):
-            String columns "source" and "target"; messages use the column "place" where there is one, else the row
-            number.
-        tokenizer (`PreTrainedTokenizerBase`):
-            Called as `tokenizer(sources, text_target=targets)`.
+        dataset (`Dataset` or `IterableDataset`): String columns "source" and "target"; messages use the column "place"
+            where there is one, else the row number.
+        tokenizer (`PreTrainedTokenizerBase`): Called as `tokenizer(sources, text_target=targets)`.
         max_source_length, max_target_length (`int`, *optional*):
             Most tokens of a side, special tokens included; no limit by default.
-        on_long (`str`):
-            What happens to a pair with a longer side: "error" raises, "skip" leaves it out, "truncate" lets the
-            tokenizer cut it. The last two log one warning at the end, with the count and the first places.
+        on_long (`str`): What happens to a pair with a longer side: "error" raises, "skip" leaves it out, "truncate"
+            lets the tokenizer cut it. The last two log one warning at the end, with the count and the first places.
 
     Returns:
         `Dataset` or `IterableDataset`, as came in: `input_ids`, `attention_mask` and `labels`, lists of int without
@@ -489,8 +482,7 @@ def group_references(pairs: Dataset) -> Dataset:
     """Returns one row for each source, with all its targets as references.
 
     Args:
-        pairs (`Dataset`):
-            String columns "source" and "target", as [`read_pairs`] gives them.
+        pairs (`Dataset`): String columns "source" and "target", as [`read_pairs`] gives them.
 
     Returns:
         `Dataset`: the sources in the order of their first rows, "target" of that row, and "references", the list of
@@ -536,12 +528,9 @@ class TokenBatchSampler(Sampler[list[int]]):
     at the beginning of each epoch.
 
     Args:
-        lengths (`Sequence[int]`):
-            The length of each row with which it counts, in tokens; see [`pair_lengths`].
-        tokens_per_batch (`int`):
-            Most tokens of a batch, padding included, on one process.
-        seed (`int`):
-            Starting point of the shuffling.
+        lengths (`Sequence[int]`): The length of each row with which it counts, in tokens; see [`pair_lengths`].
+        tokens_per_batch (`int`): Most tokens of a batch, padding included, on one process.
+        seed (`int`): Starting point of the shuffling.
 
     Raises:
         ValueError: no rows, or a row that is longer than a whole batch.

@@ -29,8 +29,7 @@ class TextMetric(evaluate.Metric):
     several processes, gather the texts first (the Trainer does) and compute on one.
 
     Args:
-        lowercase (`bool`):
-            Lowercase predictions and references before they are compared.
+        lowercase (`bool`): Lowercase predictions and references before they are compared.
     """
 
     description: str
@@ -83,11 +82,9 @@ class SacreBleu(TextMetric):
     """BLEU as sacrebleu computes it (Post 2018). Gives `score` and `signature`.
 
     Args:
-        lowercase (`bool`):
-            Case does not count; `case:lc` in the signature.
-        tokenize (`str`):
-            One of sacrebleu's tokenizers: "13a", "intl", "char", "zh", "none" ...; a few of them ("ja-mecab",
-            "ko-mecab", "flores200", "spm") need packages or a download.
+        lowercase (`bool`): Case does not count; `case:lc` in the signature.
+        tokenize (`str`): One of sacrebleu's tokenizers: "13a", "intl", "char", "zh", "none" ...; a few of them
+            ("ja-mecab", "ko-mecab", "flores200", "spm") need packages or a download.
 
     Example:
     ```python
@@ -115,10 +112,8 @@ class Chrf(TextMetric):
     """chrF2, the F-score of character n-grams (Popović 2015), through sacrebleu. Gives `score` and `signature`.
 
     Args:
-        lowercase (`bool`):
-            Case does not count.
-        word_order (`int`):
-            Longest word n-gram that counts too; 2 gives chrF++.
+        lowercase (`bool`): Case does not count.
+        word_order (`int`): Longest word n-gram that counts too; 2 gives chrF++.
     """
 
     description = "chrF, the F-score of character n-grams, through sacrebleu."
@@ -138,10 +133,8 @@ class Ter(TextMetric):
     """Translation edit rate (Snover et al. 2006), through sacrebleu. Gives `score` (lower is better) and `signature`.
 
     Args:
-        lowercase (`bool`):
-            Case does not count. sacrebleu's own command lowercases; pass True for its numbers.
-        normalized (`bool`):
-            Tokenize as Tercom does; otherwise texts are split at white space.
+        lowercase (`bool`): Case does not count. sacrebleu's own command lowercases; pass True for its numbers.
+        normalized (`bool`): Tokenize as Tercom does; otherwise texts are split at white space.
     """
 
     description = "TER, edits and shifts of words per reference word, through sacrebleu."
@@ -245,9 +238,8 @@ def load_metric(name: str, **options) -> TextMetric:
     """Makes the metric of this name.
 
     Args:
-        name (`str`):
-            "sacrebleu", "chrf", "ter", "exact_match", "cer" (character error rate) or "token_error_rate" (of phones
-            or words).
+        name (`str`): "sacrebleu", "chrf", "ter", "exact_match", "cer" (character error rate) or "token_error_rate" (of
+            phones or words).
         options:
             Keyword arguments of the metric's class; `lowercase` is one of all of them.
 
@@ -275,8 +267,7 @@ def trainer_metrics(
     Scores for publication compare texts with texts.
 
     Args:
-        tokenizer (`PreTrainedTokenizerBase`):
-            Decodes target ids.
+        tokenizer (`PreTrainedTokenizerBase`): Decodes target ids.
         metrics (`Mapping[str, TextMetric]`):
             Each under the name that its score gets (the trainer puts `eval_` before it).
 
@@ -325,10 +316,8 @@ def score_texts(
     Args:
         sources, translations, references (`Sequence`):
             In the same order; a reference is one text or a list of accepted texts.
-        metrics (`Mapping[str, TextMetric]`):
-            Each under the name that its result gets.
-        by_length (`Sequence[int]`, *optional*):
-            The `edges` of [`score_by_length`].
+        metrics (`Mapping[str, TextMetric]`): Each under the name that its result gets.
+        by_length (`Sequence[int]`, *optional*): The `edges` of [`score_by_length`].
     """
     results = {
         name: metric.compute(predictions=translations, references=references) for name, metric in metrics.items()
@@ -351,8 +340,7 @@ def score_by_length(
     Args:
         sources, predictions, references (`Sequence`):
             In the same order. Length is counted in words of the source, as white space separates them; at least one.
-        metric (`TextMetric`):
-            Computed on each bucket by itself.
+        metric (`TextMetric`): Computed on each bucket by itself.
         edges (`Sequence[int]`):
             Longest length of each bucket but the last, rising: `(10, 20)` makes 1-10, 11-20 and 21 or more.
 

@@ -220,23 +220,18 @@ def train_tokenizer(
     load it.
 
     Args:
-        source (`Iterable[str]`):
-            Source texts. A generator will do; it is read once.
-        target (`Iterable[str]`):
-            Target texts. They need not be aligned with the source texts.
+        source (`Iterable[str]`): Source texts. A generator will do; it is read once.
+        target (`Iterable[str]`): Target texts. They need not be aligned with the source texts.
         kind (`str`, *optional*, defaults to `"bpe"`):
             `"bpe"`, `"unigram"`, `"word"` or `"char"`. See the table at the head of this module for what each keeps.
         target_kind (`str`, *optional*, defaults to `kind`):
             The kind of the target side, for separate vocabularies only: letters to phones is `"char"` to `"word"`.
-        vocab_size (`int`, *optional*, defaults to 8000):
-            The largest number of entries, special tokens included, of the joint or the source vocabulary. For `bpe` and
-            `unigram` 260 of them are the special tokens and the bytes.
+        vocab_size (`int`, *optional*, defaults to 8000): The largest number of entries, special tokens included, of the
+            joint or the source vocabulary. For `bpe` and `unigram` 260 of them are the special tokens and the bytes.
         target_vocab_size (`int`, *optional*, defaults to `vocab_size`):
             The same for the target side, for separate vocabularies only.
-        joint (`bool`, *optional*, defaults to `True`):
-            One vocabulary for both sides, or one for each.
-        lowercase (`bool`, *optional*, defaults to `False`):
-            Lowercase both sides, before NFC.
+        joint (`bool`, *optional*, defaults to `True`): One vocabulary for both sides, or one for each.
+        lowercase (`bool`, *optional*, defaults to `False`): Lowercase both sides, before NFC.
         min_frequency (`int`, *optional*, defaults to 1):
             A pair is merged (`bpe`) and a word or character is kept (`word`, `char`) if the text holds it that often.
             With 2 or more, a word model meets `<unk>` in its training.

@@ -193,10 +193,8 @@ def plot_attention(
     Args:
         attention (array or `torch.Tensor` of shape `(target_length, source_length)`):
             Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
-        source_tokens, target_tokens (sequences of `str`):
-            The tokens on both sides, in logical order.
-        title (`str`, *optional*):
-            Written above.
+        source_tokens, target_tokens (sequences of `str`): The tokens on both sides, in logical order.
+        title (`str`, *optional*): Written above.
 
     Returns:
         A `matplotlib.figure.Figure` that pyplot does not know; `figure.savefig("attention.png")` writes it.
@@ -233,8 +231,7 @@ def attention_html(
             Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
         source_tokens, target_tokens (sequences of `str`):
             The tokens on both sides, in logical order. They are escaped: a token may hold markup.
-        title (`str`, *optional*, defaults to `"Attention"`):
-            Heading of the page.
+        title (`str`, *optional*, defaults to `"Attention"`): Heading of the page.
 
     Raises:
         ValueError: if the shape is not that of the tokens, a side is empty, or the values are no weights.

@@ -28,8 +28,7 @@ def run_demo(output_dir: str | Path) -> float:
     3. Loads the checkpoint again, translates through `pipeline("translation")` and draws an attention heat map.
 
     Args:
-        output_dir (`str` or `Path`):
-            The folder to write. An earlier demo in it is overwritten.
+        output_dir (`str` or `Path`): The folder to write. An earlier demo in it is overwritten.
 
     Returns:
         `float`: the percentage of held-out dates that were translated without a mistake.

@@ -53,13 +53,11 @@ def load_joeynmt(
     """Reads a recurrent model of JoeyNMT 2.
 
     Args:
-        path (`str` or `Path`):
-            The model's folder, with `config.yaml`, `src_vocab.txt`, `trg_vocab.txt` and `best.ckpt` (or else
-            `latest.ckpt`), or one checkpoint in that folder.
-        detokenize (`str`, *optional*):
-            What makes text of translated tokens: `"subword-nmt"` joins `wa@@ ter`, `"sentencepiece"` `▁wa ter`,
-            `"joiner"` `wa ￭ter`. By default the tokens, marks and all, are joined by spaces. Without effect on
-            `level: char`, where characters are joined as they are.
+        path (`str` or `Path`): The model's folder, with `config.yaml`, `src_vocab.txt`, `trg_vocab.txt` and `best.ckpt`
+            (or else `latest.ckpt`), or one checkpoint in that folder.
+        detokenize (`str`, *optional*): What makes text of translated tokens: `"subword-nmt"` joins `wa@@ ter`,
+            `"sentencepiece"` `▁wa ter`, `"joiner"` `wa ￭ter`. By default the tokens, marks and all, are joined by
+            spaces. Without effect on `level: char`, where characters are joined as they are.
 
     Returns:
         The model, and a tokenizer with the toolkit's ids. It splits text at spaces, or into characters where the

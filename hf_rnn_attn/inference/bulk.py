@@ -19,8 +19,7 @@ def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> 
     Args:
         lines (`Iterable[str]`):
             One sentence each. An empty line has an empty translation. Never more than a window is read ahead.
-        translator ([`TranslationPipeline`]):
-            With one translation for each sentence.
+        translator ([`TranslationPipeline`]): With one translation for each sentence.
         tokens_per_batch (`int`):
             Most source tokens of a batch, padding included; a longer sentence is a batch by itself.
 

@@ -30,15 +30,11 @@ class ScheduledSamplingCallback(TrainerCallback):
     untouched. For an [`RnnAttnForConditionalGeneration`].
 
     Args:
-        schedule (`str`):
-            `"linear"`, `"exponential"` or `"inverse_sigmoid"`.
-        k (`float`):
-            The parameter of the decay: the ratio at step 0 (linear), the factor per step (exponential), or a constant;
-            the larger it is, the later and slower the decay (inverse sigmoid).
-        c (`float`, *optional*):
-            By how much the ratio falls at each step; for the linear schedule only.
-        minimum (`float`, *optional*, defaults to 0.0):
-            The ratio never falls below this.
+        schedule (`str`): `"linear"`, `"exponential"` or `"inverse_sigmoid"`.
+        k (`float`): The parameter of the decay: the ratio at step 0 (linear), the factor per step (exponential), or a
+            constant; the larger it is, the later and slower the decay (inverse sigmoid).
+        c (`float`, *optional*): By how much the ratio falls at each step; for the linear schedule only.
+        minimum (`float`, *optional*, defaults to 0.0): The ratio never falls below this.
 
     Raises:
         ValueError: a schedule or a parameter outside of its range.

@@ -57,10 +57,8 @@ def average_checkpoints(paths: Sequence[str | Path], output_dir: str | Path):
     Configuration, tokenizer and generation defaults come from the last of them; the state of the trainer stays behind.
 
     Args:
-        paths (`Sequence[str | Path]`):
-            The checkpoint folders.
-        output_dir (`str` or `Path`):
-            The folder to write, made where it is missing.
+        paths (`Sequence[str | Path]`): The checkpoint folders.
+        output_dir (`str` or `Path`): The folder to write, made where it is missing.
     """
     weights = average_weights(paths)
     output_dir = Path(output_dir)
@@ -77,13 +75,10 @@ def select_checkpoints(
     """Returns the best or the last checkpoints that a run has kept.
 
     Args:
-        run_dir (`str` or `Path`):
-            The `output_dir` of a trainer, with its `checkpoint-*` folders.
-        count (`int`):
-            How many.
-        metric (`str`, *optional*):
-            A metric of the evaluations in `trainer_state.json`, such as `loss`; without one the last checkpoints are
-            taken.
+        run_dir (`str` or `Path`): The `output_dir` of a trainer, with its `checkpoint-*` folders.
+        count (`int`): How many.
+        metric (`str`, *optional*): A metric of the evaluations in `trainer_state.json`, such as `loss`; without one the
+            last checkpoints are taken.
         greater_is_better (`bool`, *optional*):
             Whether a greater value of the metric is the better one; by default it is, unless the name ends in "loss".
 

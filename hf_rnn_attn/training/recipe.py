@@ -87,15 +87,12 @@ class DataSection:
     Args:
         train (`str`, `list` or `dict`):
             What `hf_rnn_attn.data.read_pairs` reads: a file, or `{source: file, target: file}` for line-aligned text.
-        validation (as `train`, *optional*):
-            Scored during the training as `eval_strategy` says, and at its end.
-        test (`dict` from a name to what `train` takes, *optional*):
-            Scored once, at the end of the training.
+        validation (as `train`, *optional*): Scored during the training as `eval_strategy` says, and at its end.
+        test (`dict` from a name to what `train` takes, *optional*): Scored once, at the end of the training.
         reading (`dict`):
             Keyword arguments of `read_pairs`, such as `source_column`; keys of the section like the others.
-        encoding (`dict`):
-            Keyword arguments of `encode_pairs`, such as `max_source_length`; keys of the section like the others. They
-            limit the training pairs; validation and test are scored whole.
+        encoding (`dict`): Keyword arguments of `encode_pairs`, such as `max_source_length`; keys of the section like
+            the others. They limit the training pairs; validation and test are scored whole.
     """
 
     train: Any
@@ -120,20 +117,16 @@ class TrainingSection:
     """How the model is trained.
 
     Args:
-        arguments (`dict`):
-            Fields of `Seq2SeqTrainingArguments`, `output_dir` among them. `resume_from_checkpoint: true` continues from
-            the last checkpoint in `output_dir`.
+        arguments (`dict`): Fields of `Seq2SeqTrainingArguments`, `output_dir` among them. `resume_from_checkpoint:
+            true` continues from the last checkpoint in `output_dir`.
         tokens_per_batch (`int`, *optional*):
             Batches of similarly long sentences, at most so many tokens each, instead of `per_device_train_batch_size`.
-        scheduled_sampling ([`ScheduledSamplingSection`], *optional*):
-            Teacher forcing that decays.
+        scheduled_sampling ([`ScheduledSamplingSection`], *optional*): Teacher forcing that decays.
         dropout (`float`, *optional*):
             For a checkpoint that is tuned: the dropout of its encoder and decoder from now on.
-        freeze (`list[str]`):
-            Shell patterns (`model.encoder.*`) of the names of the parameters that keep their values.
-        average_checkpoints (`int`, *optional*):
-            The saved model is the mean of this many checkpoints: the best by `metric_for_best_model` where that is set,
-            else the last.
+        freeze (`list[str]`): Shell patterns (`model.encoder.*`) of the names of the parameters that keep their values.
+        average_checkpoints (`int`, *optional*): The saved model is the mean of this many checkpoints: the best by
+            `metric_for_best_model` where that is set, else the last.
         early_stopping_patience (`int`, *optional*):
             Stop after this many evaluations without a better `metric_for_best_model`.
     """
@@ -152,14 +145,12 @@ class EvaluationSection:
     """How translations are scored.
 
     Args:
-        metrics (`dict` from a name to a `dict`):
-            Names for `hf_rnn_attn.evaluation.load_metric`, each with its options, such as `{sacrebleu: {lowercase:
-            true}}`.
+        metrics (`dict` from a name to a `dict`): Names for `hf_rnn_attn.evaluation.load_metric`, each with its options,
+            such as `{sacrebleu: {lowercase: true}}`.
         group_references (`bool`):
             A source that stands in several rows is translated and scored once, against all their targets.
-        by_length (`list[int]`):
-            Where given, the first metric is also computed by the length of the source: the last length of each group of
-            sentences but the last group, in words.
+        by_length (`list[int]`): Where given, the first metric is also computed by the length of the source: the last
+            length of each group of sentences but the last group, in words.
     """
 
     metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {"sacrebleu": {}, "chrf": {}})
@@ -172,21 +163,15 @@ class Recipe:
     """A checked recipe.
 
     Args:
-        file (`str`):
-            The file it was read from.
-        data ([`DataSection`]):
-            Its paths are joined with the folder of the file.
+        file (`str`): The file it was read from.
+        data ([`DataSection`]): Its paths are joined with the folder of the file.
         tokenizer (`dict`):
             Keyword arguments of `hf_rnn_attn.tokenization.train_tokenizer`; empty where `model` is a checkpoint.
-        model (`dict` or `str`):
-            Keyword arguments of `RnnAttnConfig`, or the checkpoint folder or Hub id to fine-tune, whose tokenizer is
-            used.
-        training ([`TrainingSection`]):
-            How the model is trained.
-        generation (`dict`):
-            Fields of `GenerationConfig`.
-        evaluation ([`EvaluationSection`]):
-            How translations are scored.
+        model (`dict` or `str`): Keyword arguments of `RnnAttnConfig`, or the checkpoint folder or Hub id to fine-tune,
+            whose tokenizer is used.
+        training ([`TrainingSection`]): How the model is trained.
+        generation (`dict`): Fields of `GenerationConfig`.
+        evaluation ([`EvaluationSection`]): How translations are scored.
     """
 
     file: str
@@ -206,8 +191,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Reads and checks a recipe.
 
     Args:
-        path (`str` or `Path`):
-            The YAML file.
+        path (`str` or `Path`): The YAML file.
         overrides (`Iterable[str]`, *optional*):
             `section.key=value` assignments that win over the file, the value in YAML: `training.learning_rate=1e-3`.
 

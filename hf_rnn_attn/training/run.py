@@ -86,8 +86,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     Under `accelerate launch` every process calls this function, and the first alone writes.
 
     Args:
-        recipe ([`Recipe`]):
-            What [`load_recipe`] returns.
+        recipe ([`Recipe`]): What [`load_recipe`] returns.
 
     Returns:
         `dict`: what `results.json` holds: `scores` by split and metric with signatures, `train_seconds` (of this call:

@@ -66,11 +66,9 @@ def freeze_parameters(model: PreTrainedModel, patterns: Sequence[str]) -> list[s
     """Stops the training of the parameters whose names match.
 
     Args:
-        model (`PreTrainedModel`):
-            Its parameters are changed in place.
-        patterns (`Sequence[str]`):
-            Shell patterns of names as `model.named_parameters()` gives them, such as `model.encoder.*`. A parameter
-            shared by two modules has two names, and either freezes both.
+        model (`PreTrainedModel`): Its parameters are changed in place.
+        patterns (`Sequence[str]`): Shell patterns of names as `model.named_parameters()` gives them, such as
+            `model.encoder.*`. A parameter shared by two modules has two names, and either freezes both.
 
     Returns:
         `list[str]`: the names of the frozen parameters.
