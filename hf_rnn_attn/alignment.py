@@ -1,9 +1,10 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Word alignments out of attention: which word of a sentence each word of its translation looked at.
+"""Word alignments from attention: each word of a translation is linked to the source word with most of its attention.
 
-Holds the forced decoding of sentence pairs, the way from subwords to words, the Pharaoh format and the alignment error
-rate. A word is what stands between white space. Links are pairs (i, j) of a source and a target word, from 0.
+Holds the forced decoding of sentence pairs, attention between words from attention between tokens, the Pharaoh format
+and the alignment error rate. A word is what stands between white space. Links are pairs (i, j) of a
+source and a target word, from 0.
 """
 
 from collections import Counter, defaultdict
@@ -23,10 +24,10 @@ Links = set[tuple[int, int]]
 def word_attention(
     attention: np.ndarray, source_spans: Sequence[tuple[int, int]], source: str, target_spans, target: str
 ) -> np.ndarray:
-    """Attention between words, from attention between tokens.
+    """Turns attention between tokens into attention between words.
 
-    A source word gets the sum of what its tokens got, a target word the mean of what its tokens gave (Garg et al. 2019,
-    section 5). Tokens that stand for nothing in the text, such as the end of the sentence, are left out.
+    Columns of the tokens of one source word are added, rows of the tokens of one target word are averaged (Garg et al.
+    2019, section 5). Tokens without text, such as the end of the sentence, are left out.
 
     Args:
         attention (`np.ndarray` of shape `(T, S)`): row t generated target token t.
@@ -43,7 +44,7 @@ def word_attention(
 
 
 def _tokens_of_words(spans, text: str) -> np.ndarray:
-    """A matrix (words, tokens) that is 1 where a token has a character of the word."""
+    """Returns a matrix (words, tokens) that is 1 where a token has a character of the word."""
     # a number for each character: the word that it belongs to, or -1 between words
     words, count = [], 0
     for index, character in enumerate(text):
@@ -57,21 +58,22 @@ def _tokens_of_words(spans, text: str) -> np.ndarray:
 
 
 def links_of(attention: np.ndarray) -> Links:
-    """The source word that each target word looked at most, from attention between words (target, source)."""
+    """Links each target word to the source word with the largest weight in attention between words (target, source)."""
     if attention.shape[1] == 0:
         return set()
     return {(int(source), target) for target, source in enumerate(attention.argmax(1))}
 
 
 def intersect(forward: Iterable[Links], backward: Iterable[Links]) -> Iterator[Links]:
-    """The links of each pair that were found from both sides; those of `backward` are (target, source)."""
+    """Yields the links of each pair that both directions found; those of `backward` are (target, source)."""
     for links, turned in zip(forward, backward, strict=True):
         yield links & {(source, target) for target, source in turned}
 
 
 def learn_dictionary(sources: Sequence[str], targets: Sequence[str], alignments: Iterable[Links]) -> dict[str, str]:
-    """For each source word the target word that it is linked to most often, what `replace_unknown` of the translation
-    pipeline takes. Of equally frequent ones the first in the alphabet.
+    """Returns for each source word the target word that it is linked to most often.
+
+    Of equally frequent ones it is the first in the alphabet. `replace_unknown` of the translation pipeline takes this.
     """
     counts = defaultdict(Counter)
     for source, target, links in zip(sources, targets, alignments, strict=True):
@@ -82,22 +84,22 @@ def learn_dictionary(sources: Sequence[str], targets: Sequence[str], alignments:
 
 
 def format_links(links: Links) -> str:
-    """The Pharaoh format: `i-j` for each link, in order."""
+    """Writes links in the Pharaoh format: `i-j` for each link, in order."""
     return " ".join(f"{source}-{target}" for source, target in sorted(links))
 
 
 def parse_links(line: str) -> tuple[Links, Links]:
-    """The sure and the possible links of a line: `i-j` is sure, `ipj` possible; what is sure is possible too.
+    """Reads the sure and the possible links of a line: `i-j` is sure, `ipj` possible; what is sure is possible too.
 
     Raises:
         ValueError: for anything else.
     """
     sure, possible = set(), set()
-    for word in line.split():
-        mark = "p" if "p" in word else "-"
-        ends = word.split(mark)
+    for text in line.split():
+        mark = "p" if "p" in text else "-"
+        ends = text.split(mark)
         if len(ends) != 2 or not all(end.isdecimal() for end in ends):
-            raise ValueError(f"expected links such as 0-1 or 0p1, got {word!r} in {line!r}")
+            raise ValueError(f"expected links such as 0-1 or 0p1, got {text!r} in {line!r}")
         link = (int(ends[0]), int(ends[1]))
         possible.add(link)
         if mark == "-":
@@ -128,7 +130,7 @@ class AlignmentErrorRate(TextMetric):
             found, total_sure = found + len(links), total_sure + len(sure)
             in_sure, in_possible = in_sure + len(links & sure), in_possible + len(links & possible)
         if not found or not total_sure:
-            raise ValueError("expected at least one predicted and one sure link, got none")
+            raise ValueError(f"expected at least one predicted and one sure link, got {found} and {total_sure}")
         return {
             "score": 100 * (1 - (in_sure + in_possible) / (found + total_sure)),
             "precision": 100 * in_possible / found,
@@ -143,9 +145,9 @@ def align(
     targets: Sequence[str],
     batch_size: int = 32,
 ) -> Iterator[Links]:
-    """Aligns sentences with their translations by forced decoding: the model reads both, and attention is kept.
+    """Aligns sentences with their translations by forced decoding: the decoder reads the targets, and attends.
 
-    A word is linked by the attention of the steps that predict its tokens (Luong et al. 2015).
+    A target word is linked by the attention of the steps that predict its tokens (Luong et al. 2015).
 
     Args:
         model (`PreTrainedModel`): any encoder-decoder that returns cross attentions; those of the last layer are used,
@@ -179,7 +181,7 @@ def _align_batch(model, tokenizer, sources, targets):
 def encode_both_sides(
     tokenizer: PreTrainedTokenizerBase, sources: Sequence[str], targets: Sequence[str], **options
 ) -> tuple[BatchEncoding, BatchEncoding]:
-    """Tokens of both sides of sentence pairs, padded on the right; `options` go to the tokenizer."""
+    """Tokenizes both sides of sentence pairs, padded on the right; `options` go to the tokenizer."""
     options = {"padding": True, "return_tensors": "pt", "padding_side": "right"} | options
     source_side, target_side = sides_of(tokenizer)
     return source_side(list(sources), **options), target_side(list(targets), **options)
@@ -187,7 +189,7 @@ def encode_both_sides(
 
 @torch.no_grad()
 def forced_attention(model: PreTrainedModel, source: BatchEncoding, target: BatchEncoding) -> torch.Tensor:
-    """What the model looks at while it is made to say the targets: attention of its last layer, mean over the heads.
+    """Returns the cross attention of the last layer, mean over its heads, while the decoder reads the targets.
 
     Returns:
         `torch.FloatTensor` of shape `(B, T, S)`, on the CPU; row t generated target token t.
@@ -203,5 +205,7 @@ def forced_attention(model: PreTrainedModel, source: BatchEncoding, target: Batc
         output_attentions=True,
     )
     if not outputs.cross_attentions:
-        raise ValueError("alignment needs a model that returns cross attentions, and this one returned none")
+        raise ValueError(
+            f"alignment needs a model with cross attention, {type(model).__name__} returned none; choose another model"
+        )
     return outputs.cross_attentions[-1].mean(1).cpu()

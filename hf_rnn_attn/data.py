@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
-ADVICE = "Mend it, name other columns (source_column, target_column), or leave such rows out with on_bad_rows='skip'."
+ADVICE = "Correct it, name the columns (source_column, target_column), or leave such rows out with on_bad_rows='skip'."
 
 PAIR_FEATURES = Features({"source": Value("string"), "target": Value("string"), "place": Value("string")})
 ENCODED_FEATURES = Features(
@@ -43,7 +43,7 @@ class DataError(ValueError):
 
 
 class Row(NamedTuple):
-    """One row as it was read: `source` and `target` may still be anything, `problem` says why there are none."""
+    """One row of a file, not checked yet. `problem` says why it could not be parsed."""
 
     place: str
     source: Any = None
@@ -101,19 +101,15 @@ def read_pairs(
             - the name of a data set on the Hub or a folder that `datasets.load_dataset` understands (its split
               "train"), or a dict of that function's keyword arguments: `{"path": "user/name", "name": "de-en",
               "split": "validation"}`.
-        source_column, target_column (`str`, *optional*):
-            Names of the columns, by default "source" and "target". Where a row has no such column but one named
-            "translation" that holds a dict, they are keys of that dict (`"de"`, `"en"`). A TSV file is read without a
-            header and by its first two columns unless one of the names is given.
-        file_format (`str`, *optional*):
-            Reads the files as this format whatever they are called.
-        streaming (`bool`):
-            Read while iterating, for what does not fit in memory. Bad rows are then reported in every pass. `shuffle`
-            the data set after `encode_pairs`, not before.
-        on_bad_rows (`str`):
-            "error" raises at the first bad row. "skip" leaves bad rows out and logs one warning at the end, with the
-            count by reason and the first places. A row is bad if a side is missing, empty, not text or not valid
-            UTF-8, or if the row cannot be parsed.
+        source_column, target_column (`str`, *optional*): Names of the columns, by default "source" and "target". Where
+            a row has no such column but one named "translation" that holds a dict, they are keys of that dict (`"de"`,
+            `"en"`). A TSV file is read without a header and by its first two columns unless one of the names is given.
+        file_format (`str`, *optional*): Reads the files as this format whatever they are called.
+        streaming (`bool`): Read while iterating, for what does not fit in memory. Bad rows are then reported in every
+            pass. `shuffle` the data set after `encode_pairs`, not before.
+        on_bad_rows (`str`): "error" raises at the first bad row. "skip" leaves bad rows out and logs one warning at the
+            end, with the count by reason and the first places. A row is bad if a side is missing, empty, not text or
+            not valid UTF-8, or if the row cannot be parsed.
 
     Returns:
         `Dataset`, or `IterableDataset` with `streaming=True`: string columns "source", "target" and "place" ("a.tsv,
@@ -156,7 +152,7 @@ def _build_dataset(rows: Callable[..., Iterator[dict]], options: dict, features:
 
 
 def _check_corpus(corpus: str | Path | Mapping, file_format: str | None):
-    """Finds a wrong name at the call, not in the first pass of a stream."""
+    """Raises for a corpus that does not exist, at the call and not in the first pass of a stream."""
     files = [corpus] if _format_of(corpus, file_format) else []
     if isinstance(corpus, Mapping):
         if not _is_aligned(corpus) and "path" not in corpus:
@@ -175,7 +171,7 @@ def _is_aligned(corpus: Any) -> bool:
 
 
 def _format_of(corpus: str | Path | Mapping, file_format: str | None) -> str | None:
-    """The format of a file, or None for everything that is not one file."""
+    """Returns the format of a file, or None for everything that is not one file."""
     if isinstance(corpus, Mapping):
         return None
     if file_format is not None and file_format not in READERS:
@@ -199,7 +195,7 @@ def _rows_of(corpus, source_column, target_column, file_format, streaming) -> It
 
 
 def _good_rows(corpora: tuple, on_bad_rows: str, **options) -> Iterator[dict[str, str]]:
-    """Checks and cleans the rows of all corpora; the warning comes even if the reader of a stream stops early."""
+    """Yields the checked and cleaned rows of all corpora, and warns even if the reader of a stream stops early."""
     tally, total = Tally(), 0
     try:
         for row in chain.from_iterable(_rows_of(corpus, **options) for corpus in corpora):
@@ -232,7 +228,7 @@ def _problem_of(row: Row) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Undecodable bytes arrive as lone surrogates (`errors="surrogateescape"`), which cannot be encoded."""
+    """Returns whether every byte was UTF-8; others are read as lone surrogates (`errors="surrogateescape"`)."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -280,7 +276,7 @@ def _count_lines(path: str | Path) -> int:
 
 
 def _read_tsv(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
-    """No quoting: a quotation mark is text."""
+    """Reads tab-separated columns without quoting: a quotation mark is text."""
     with _open_text(path) as file:
         records = ((number, line.split("\t"), None) for number, line in enumerate(file, start=1))
         indices = (0, 1)
@@ -409,19 +405,16 @@ def encode_pairs(
     max_target_length: int | None = None,
     on_long: Literal["error", "skip", "truncate"] = "error",
 ) -> Dataset | IterableDataset:
-    """Turns pairs into what the model is trained on.
+    """Tokenizes pairs into the features that a model is trained on.
 
     Args:
-        dataset (`Dataset` or `IterableDataset`):
-            String columns "source" and "target"; messages use the column "place" where there is one, else the row
-            number.
-        tokenizer (`PreTrainedTokenizerBase`):
-            Called as `tokenizer(sources, text_target=targets)`.
+        dataset (`Dataset` or `IterableDataset`): String columns "source" and "target"; messages use the column "place"
+            where there is one, else the row number.
+        tokenizer (`PreTrainedTokenizerBase`): Called as `tokenizer(sources, text_target=targets)`.
         max_source_length, max_target_length (`int`, *optional*):
             Most tokens of a side, special tokens included; no limit by default.
-        on_long (`str`):
-            What happens to a pair with a longer side: "error" raises, "skip" leaves it out, "truncate" lets the
-            tokenizer cut it. The last two log one warning at the end, with the count and the first places.
+        on_long (`str`): What happens to a pair with a longer side: "error" raises, "skip" leaves it out, "truncate"
+            lets the tokenizer cut it. The last two log one warning at the end, with the count and the first places.
 
     Returns:
         `Dataset` or `IterableDataset`, as came in: `input_ids`, `attention_mask` and `labels`, lists of int without
@@ -463,7 +456,7 @@ def _encoded_rows(dataset, tokenizer, limits: dict[str, int | None], on_long: st
 
 
 def _tokenized(dataset, tokenizer) -> Iterator[tuple[dict[str, str], dict[str, list[int]]]]:
-    """Each pair with its encoding; a batch at a time, which is what makes fast tokenizers fast."""
+    """Yields each pair with its encoding. Fast tokenizers are fast on many texts at a time only."""
     for batch in dataset.iter(batch_size=1000):
         encoded = tokenizer(batch["source"], text_target=batch["target"])
         for index in range(len(batch["source"])):
@@ -486,11 +479,10 @@ def _describe_long(place: str, side: str, lengths: dict[str, int], limits: dict[
 
 
 def group_references(pairs: Dataset) -> Dataset:
-    """Returns one row for each source, with all its targets: what a metric with several references wants.
+    """Returns one row for each source, with all its targets as references.
 
     Args:
-        pairs (`Dataset`):
-            String columns "source" and "target", as [`read_pairs`] gives them.
+        pairs (`Dataset`): String columns "source" and "target", as [`read_pairs`] gives them.
 
     Returns:
         `Dataset`: the sources in the order of their first rows, "target" of that row, and "references", the list of
@@ -505,14 +497,14 @@ def group_references(pairs: Dataset) -> Dataset:
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:
-    """The lengths that [`TokenBatchSampler`] wants: tokens of the longer side of each row of an encoded data set."""
+    """Returns the number of tokens of the longer side of each encoded row, for [`TokenBatchSampler`]."""
     table = dataset.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
     sides = [pc.list_value_length(table[name]) for name in ("input_ids", "labels")]
     return pc.max_element_wise(*sides).to_pylist()
 
 
 class TokenBatchSampler(Sampler[list[int]]):
-    """Batches of rows of like length, limited by tokens instead of rows: for `DataLoader(dataset, batch_sampler=...)`.
+    """Batches rows of similar length, limited by tokens instead of rows: for `DataLoader(dataset, batch_sampler=...)`.
 
     1. The rows are shuffled, then sorted by length; rows of the same length stay shuffled.
     2. The sorted rows are cut greedily, so that rows times longest length is at most `tokens_per_batch`.
@@ -536,12 +528,9 @@ class TokenBatchSampler(Sampler[list[int]]):
     at the beginning of each epoch.
 
     Args:
-        lengths (`Sequence[int]`):
-            The length of each row with which it counts, in tokens; see [`pair_lengths`].
-        tokens_per_batch (`int`):
-            Most tokens of a batch, padding included, on one process.
-        seed (`int`):
-            Starting point of the shuffling.
+        lengths (`Sequence[int]`): The length of each row with which it counts, in tokens; see [`pair_lengths`].
+        tokens_per_batch (`int`): Most tokens of a batch, padding included, on one process.
+        seed (`int`): Starting point of the shuffling.
 
     Raises:
         ValueError: no rows, or a row that is longer than a whole batch.
@@ -581,7 +570,7 @@ class TokenBatchSampler(Sampler[list[int]]):
 
 
 def _cuts(sorted_lengths: list[int], tokens_per_batch: int) -> list[int]:
-    """Where a new batch begins; with rising lengths, the newest row is the longest of its batch."""
+    """Returns the rows at which a new batch begins. As lengths rise, the newest row is the longest of its batch."""
     cuts, start = [], 0
     for index, length in enumerate(sorted_lengths):
         if (index - start + 1) * length > tokens_per_batch:

@@ -23,14 +23,13 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 
 class TextMetric(evaluate.Metric):
-    """What the metrics of this file share: texts against one or several references, kept in memory.
+    """Base class of the metrics: compares texts with one or several references, all in memory.
 
     Nothing is written to the cache folder of `evaluate`, so that metrics in several processes cannot clash. Under
     several processes, gather the texts first (the Trainer does) and compute on one.
 
     Args:
-        lowercase (`bool`):
-            Lowercase predictions and references before they are compared.
+        lowercase (`bool`): Lowercase predictions and references before they are compared.
     """
 
     description: str
@@ -72,7 +71,7 @@ class TextMetric(evaluate.Metric):
 
 
 def _sacrebleu_result(metric: BLEU | CHRF | TER, predictions: list[str], references: list[list[str]]) -> dict:
-    """Returns score and signature; sacrebleu wants the first references of all texts, then the second, and so on."""
+    """Returns score and signature; sacrebleu takes the first references of all texts, then the second, and so on."""
     most = max(map(len, references))
     columns = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
     score = metric.corpus_score(predictions, columns).score
@@ -83,11 +82,9 @@ class SacreBleu(TextMetric):
     """BLEU as sacrebleu computes it (Post 2018). Gives `score` and `signature`.
 
     Args:
-        lowercase (`bool`):
-            Case does not count; `case:lc` in the signature.
-        tokenize (`str`):
-            One of sacrebleu's tokenizers: "13a", "intl", "char", "zh", "none" ...; a few of them ("ja-mecab",
-            "ko-mecab", "flores200", "spm") need packages or a download.
+        lowercase (`bool`): Case does not count; `case:lc` in the signature.
+        tokenize (`str`): One of sacrebleu's tokenizers: "13a", "intl", "char", "zh", "none" ...; a few of them
+            ("ja-mecab", "ko-mecab", "flores200", "spm") need packages or a download.
 
     Example:
     ```python
@@ -106,8 +103,6 @@ class SacreBleu(TextMetric):
         if tokenize not in BLEU.TOKENIZERS:
             raise ValueError(f"tokenize must be one of {', '.join(BLEU.TOKENIZERS)}, got {tokenize!r}")
         self.tokenize = tokenize
-        # a sentence may be too short for n-grams of four words
-        self.of_sentence = BLEU(lowercase=lowercase, tokenize=tokenize, effective_order=True)
 
     def _compute(self, predictions: list[str], references: list[list[str]]) -> dict:
         return _sacrebleu_result(BLEU(lowercase=self.lowercase, tokenize=self.tokenize), predictions, references)
@@ -117,10 +112,8 @@ class Chrf(TextMetric):
     """chrF2, the F-score of character n-grams (Popović 2015), through sacrebleu. Gives `score` and `signature`.
 
     Args:
-        lowercase (`bool`):
-            Case does not count.
-        word_order (`int`):
-            Longest word n-gram that counts too; 2 gives chrF++.
+        lowercase (`bool`): Case does not count.
+        word_order (`int`): Longest word n-gram that counts too; 2 gives chrF++.
     """
 
     description = "chrF, the F-score of character n-grams, through sacrebleu."
@@ -140,10 +133,8 @@ class Ter(TextMetric):
     """Translation edit rate (Snover et al. 2006), through sacrebleu. Gives `score` (lower is better) and `signature`.
 
     Args:
-        lowercase (`bool`):
-            Case does not count. sacrebleu's own command lowercases; pass True for its numbers.
-        normalized (`bool`):
-            Tokenize as Tercom does; otherwise texts are split at white space.
+        lowercase (`bool`): Case does not count. sacrebleu's own command lowercases; pass True for its numbers.
+        normalized (`bool`): Tokenize as Tercom does; otherwise texts are split at white space.
     """
 
     description = "TER, edits and shifts of words per reference word, through sacrebleu."
@@ -162,7 +153,7 @@ class Ter(TextMetric):
 
 
 def _canonical(text: str, lowercase: bool) -> str:
-    """One spelling for texts that Unicode calls the same: a composed é or Hangul syllable equals the decomposed one."""
+    """Returns the text in NFC, where a composed é or Hangul syllable equals the decomposed one."""
     text = unicodedata.normalize("NFC", text)
     return text.lower() if lowercase else text
 
@@ -211,7 +202,10 @@ class TokenErrorRate(TextMetric):
 
 
 def _error_rate(predictions: list[str], references: list[list[str]], units: Callable[[str], list[str]]) -> dict:
-    """Of several references the nearest counts, with its own length; of equally near ones the longest."""
+    """Returns edits per 100 units of the references.
+
+    Of several references the nearest counts, with its own length; of equally near ones the longest.
+    """
     edits = length = 0
     for prediction, accepted in zip(predictions, references, strict=True):
         predicted = units(prediction)
@@ -241,12 +235,11 @@ ERROR_RATES = ("ter", "cer", "token_error_rate")
 
 
 def load_metric(name: str, **options) -> TextMetric:
-    """A metric by its name.
+    """Makes the metric of this name.
 
     Args:
-        name (`str`):
-            "sacrebleu", "chrf", "ter", "exact_match", "cer" (character error rate) or "token_error_rate" (of phones
-            or words).
+        name (`str`): "sacrebleu", "chrf", "ter", "exact_match", "cer" (character error rate) or "token_error_rate" (of
+            phones or words).
         options:
             Keyword arguments of the metric's class; `lowercase` is one of all of them.
 
@@ -268,14 +261,13 @@ def load_metric(name: str, **options) -> TextMetric:
 def trainer_metrics(
     tokenizer: PreTrainedTokenizerBase, metrics: Mapping[str, TextMetric]
 ) -> Callable[[EvalPrediction], dict[str, float]]:
-    """What `Seq2SeqTrainer(compute_metrics=...)` takes, with `predict_with_generate=True`.
+    """Makes the function for `Seq2SeqTrainer(compute_metrics=...)`, to be used with `predict_with_generate=True`.
 
     Predictions and labels are decoded with the tokenizer, so what the tokenizer cannot represent counts for neither.
     Scores for publication compare texts with texts.
 
     Args:
-        tokenizer (`PreTrainedTokenizerBase`):
-            Decodes target ids.
+        tokenizer (`PreTrainedTokenizerBase`): Decodes target ids.
         metrics (`Mapping[str, TextMetric]`):
             Each under the name that its score gets (the trainer puts `eval_` before it).
 
@@ -324,10 +316,8 @@ def score_texts(
     Args:
         sources, translations, references (`Sequence`):
             In the same order; a reference is one text or a list of accepted texts.
-        metrics (`Mapping[str, TextMetric]`):
-            Each under the name that its result gets.
-        by_length (`Sequence[int]`, *optional*):
-            The `edges` of [`score_by_length`].
+        metrics (`Mapping[str, TextMetric]`): Each under the name that its result gets.
+        by_length (`Sequence[int]`, *optional*): The `edges` of [`score_by_length`].
     """
     results = {
         name: metric.compute(predictions=translations, references=references) for name, metric in metrics.items()
@@ -345,13 +335,12 @@ def score_by_length(
     metric: TextMetric,
     edges: Sequence[int],
 ) -> list[dict]:
-    """Scores sentences of different length apart: how much does a model lose on long ones?
+    """Scores sentences in groups by the length of their source.
 
     Args:
         sources, predictions, references (`Sequence`):
             In the same order. Length is counted in words of the source, as white space separates them; at least one.
-        metric (`TextMetric`):
-            Computed on each bucket by itself.
+        metric (`TextMetric`): Computed on each bucket by itself.
         edges (`Sequence[int]`):
             Longest length of each bucket but the last, rising: `(10, 20)` makes 1-10, 11-20 and 21 or more.
 

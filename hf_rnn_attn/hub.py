@@ -78,10 +78,8 @@ def check_folder(folder: str | Path, sentence: str) -> str:
     3. The translations are compared.
 
     Args:
-        folder (`str` or `Path`):
-            What `save_pretrained` of model and tokenizer, or a trainer, wrote.
-        sentence (`str`):
-            In the source language.
+        folder (`str` or `Path`): What `save_pretrained` of model and tokenizer, or a trainer, wrote.
+        sentence (`str`): In the source language.
 
     Returns:
         `str`: the translation.

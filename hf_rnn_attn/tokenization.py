@@ -115,7 +115,7 @@ def _train_subwords(
 
 
 def _with_byte_fallback(tokenizer: Tokenizer) -> Tokenizer:
-    # a trainer takes tokens of one's own as special tokens only; bytes are ordinary ones, or decoding would skip them
+    # the trainer takes the bytes as special tokens only; decoding would skip them, so they are made ordinary again
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in BYTE_TOKENS]
     state["model"]["byte_fallback"] = True
@@ -213,33 +213,28 @@ def train_tokenizer(
     lowercase: bool = False,
     min_frequency: int = 1,
 ) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
-    """Train the tokenizer of a source-target pair on text.
+    """Trains the tokenizer of a source and a target language on text.
 
     Training on the same text gives the same tokenizer again, except for `unigram`: there the trainer of the
     `tokenizers` library adds up its numbers in no fixed order, and ids can change places from run to run. Save it and
     load it.
 
     Args:
-        source (`Iterable[str]`):
-            Source texts. A generator will do; it is read once.
-        target (`Iterable[str]`):
-            Target texts. They need not be aligned with the source texts.
+        source (`Iterable[str]`): Source texts. A generator will do; it is read once.
+        target (`Iterable[str]`): Target texts. They need not be aligned with the source texts.
         kind (`str`, *optional*, defaults to `"bpe"`):
             `"bpe"`, `"unigram"`, `"word"` or `"char"`. See the table at the head of this module for what each keeps.
         target_kind (`str`, *optional*, defaults to `kind`):
             The kind of the target side, for separate vocabularies only: letters to phones is `"char"` to `"word"`.
-        vocab_size (`int`, *optional*, defaults to 8000):
-            The largest number of entries, special tokens included, of the joint or the source vocabulary. For `bpe` and
-            `unigram` 260 of them are the special tokens and the bytes.
+        vocab_size (`int`, *optional*, defaults to 8000): The largest number of entries, special tokens included, of the
+            joint or the source vocabulary. For `bpe` and `unigram` 260 of them are the special tokens and the bytes.
         target_vocab_size (`int`, *optional*, defaults to `vocab_size`):
             The same for the target side, for separate vocabularies only.
-        joint (`bool`, *optional*, defaults to `True`):
-            One vocabulary for both sides, or one for each.
-        lowercase (`bool`, *optional*, defaults to `False`):
-            Lowercase both sides, before NFC.
+        joint (`bool`, *optional*, defaults to `True`): One vocabulary for both sides, or one for each.
+        lowercase (`bool`, *optional*, defaults to `False`): Lowercase both sides, before NFC.
         min_frequency (`int`, *optional*, defaults to 1):
             A pair is merged (`bpe`) and a word or character is kept (`word`, `char`) if the text holds it that often.
-            2 or more teaches a word model what `<unk>` is.
+            With 2 or more, a word model meets `<unk>` in its training.
 
     Returns:
         A plain fast tokenizer of the library if `joint`, otherwise an [`RnnAttnTokenizer`]. `<pad>`, `<s>`, `</s>` and

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Attention as a picture and as a standalone HTML page; the losses of a training as a picture.
+"""Draws attention as a picture or a standalone HTML page, and the losses of a training as a picture.
 
 This file knows nothing of models and tokenizers: it takes the weights and the tokens of one sentence pair, or the log
 that a trainer keeps. matplotlib is imported only when a picture is asked for.
@@ -60,12 +60,12 @@ def _escape(character: str) -> str:
 
 
 def _visible(token: str) -> str:
-    """The token with ␣ for a space and U+XXXX for other invisible characters; sub-word markers such as ▁ stay."""
+    """Returns the token with ␣ for a space and U+XXXX for other invisible characters; markers such as ▁ stay."""
     return "".join("␣" if c == " " else c if c.isprintable() else _escape(c) for c in token)
 
 
 def _drawn_by(path: str, characters: set[str]) -> set[str]:
-    """The characters for which the font in a file has a glyph."""
+    """Returns the characters for which the font in a file has a glyph."""
     from matplotlib import font_manager
 
     font = font_manager.get_font(path)
@@ -104,7 +104,7 @@ def _font_families(characters: set[str]) -> tuple[list[str], set[str]]:
 
 
 def _width(text: str, size: float) -> float:
-    """About the width of one line in inches: East Asian characters are square, others 0.6 of that."""
+    """Returns about the width of one line in inches: East Asian characters are square, others 0.6 of that."""
     return sum(1.0 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in text) * size / 72
 
 
@@ -138,7 +138,7 @@ def _draw(
 
 
 def _new_figure(caller: str) -> "Figure":
-    """A figure unknown to pyplot, which would keep it."""
+    """Makes a figure that pyplot does not know, and so does not keep in memory."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -154,7 +154,7 @@ def plot_training(log: Sequence[Mapping[str, float]]) -> "Figure":
             The `log_history` of a trainer: entries with "epoch" and "loss" (training) or "eval_loss" (validation).
 
     Returns:
-        A `matplotlib.figure.Figure` of its own, unknown to pyplot; `figure.savefig("training.png")` writes it.
+        A `matplotlib.figure.Figure` that pyplot does not know; `figure.savefig("training.png")` writes it.
 
     Raises:
         ValueError: if the log holds no loss.
@@ -193,13 +193,11 @@ def plot_attention(
     Args:
         attention (array or `torch.Tensor` of shape `(target_length, source_length)`):
             Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
-        source_tokens, target_tokens (sequences of `str`):
-            The tokens on both sides, in logical order.
-        title (`str`, *optional*):
-            Written above.
+        source_tokens, target_tokens (sequences of `str`): The tokens on both sides, in logical order.
+        title (`str`, *optional*): Written above.
 
     Returns:
-        A `matplotlib.figure.Figure` of its own, unknown to pyplot; `figure.savefig("attention.png")` writes it.
+        A `matplotlib.figure.Figure` that pyplot does not know; `figure.savefig("attention.png")` writes it.
 
     Raises:
         ValueError: if the shape is not that of the tokens, a side is empty, or the values are no weights.
@@ -223,7 +221,7 @@ def plot_attention(
 def attention_html(
     attention, source_tokens: Sequence[str], target_tokens: Sequence[str], *, title: str = "Attention"
 ) -> str:
-    """A standalone page: pointing at a target token highlights the source tokens that it looked at.
+    """Writes a standalone page: pointing at a target token highlights the source tokens by their attention.
 
     The page loads nothing from elsewhere, follows the reader's light or dark setting and works with the Tab key. Each
     line runs in the direction of its first strong character, so right-to-left text needs no option.
@@ -233,8 +231,7 @@ def attention_html(
             Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
         source_tokens, target_tokens (sequences of `str`):
             The tokens on both sides, in logical order. They are escaped: a token may hold markup.
-        title (`str`, *optional*, defaults to `"Attention"`):
-            Heading of the page.
+        title (`str`, *optional*, defaults to `"Attention"`): Heading of the page.
 
     Raises:
         ValueError: if the shape is not that of the tokens, a side is empty, or the values are no weights.

@@ -107,6 +107,26 @@ def test_one_spelling_of_what_unicode_calls_the_same():
     }
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "edits"),
+    [
+        ("", "", 0),
+        ("abc", "abc", 0),
+        ("", "abc", 3),
+        ("abc", "", 3),
+        ("ab", "ba", 2),
+        ("flaw", "lawn", 2),
+        ("abcd", "acd", 1),
+    ],
+)
+def test_edits_of_characters_and_of_tokens(first, second, edits):
+    # the second pair is there because a corpus of empty references has no error rate
+    predictions, references = [first, "x"], [second, "x"]
+    assert load_metric("cer").compute(predictions=predictions, references=references)["edits"] == edits
+    tokens = load_metric("token_error_rate").compute(predictions=references, references=predictions)
+    assert tokens["edits"] == (first != second)
+
+
 def test_wrong_inputs_are_refused():
     metric = load_metric("exact_match")
     with pytest.raises(ValueError, match="got 2 and 1"):

@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: dates as people write them, into ISO 8601, from the corpus to a picture of what the model looked at.
+"""The demo: dates as people write them, into ISO 8601, from the corpus to a picture of the attention.
 
 This file only puts the parts of the package together in the order in which a user would.
 """
@@ -28,8 +28,7 @@ def run_demo(output_dir: str | Path) -> float:
     3. Loads the checkpoint again, translates through `pipeline("translation")` and draws an attention heat map.
 
     Args:
-        output_dir (`str` or `Path`):
-            The folder to write. An earlier demo in it is overwritten.
+        output_dir (`str` or `Path`): The folder to write. An earlier demo in it is overwritten.
 
     Returns:
         `float`: the percentage of held-out dates that were translated without a mistake.

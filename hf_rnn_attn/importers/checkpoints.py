@@ -1,6 +1,6 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the importers share: reading a checkpoint, taking its tensors one by one, building model and tokenizer.
+"""Shared by the importers: reads a checkpoint, takes its tensors one by one, builds model and tokenizer.
 
 Knows our model's parameter names and no toolkit's. Tensors are taken out of the checkpoint's dictionary, so that what
 is left at the end is what an importer has overlooked.
@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, tuple]):
-    """Refuses a model by the first option that has another value than the importable ones.
+    """Raises for the first option whose value is none of the importable ones.
 
     Args:
         toolkit (`str`): its name, for the message.
@@ -94,7 +94,7 @@ def take_stack(weights: Weights, source: str, target: str, layers: int, suffixes
 
 
 def direction_suffixes(config: RnnAttnConfig) -> tuple[str, ...]:
-    """The ends of the encoder's parameter names, one for each direction."""
+    """Returns the suffix of the encoder's parameter names for each direction."""
     return ("", "_reverse") if config.encoder_bidirectional else ("",)
 
 
@@ -121,7 +121,7 @@ def build_model(
 
 
 def build_side(
-    words: list[str],
+    tokens: list[str],
     special_tokens: Iterable[str],
     unk_token: str,
     *,
@@ -129,15 +129,15 @@ def build_side(
     lowercase: bool = False,
     detokenize: Detokenization | None = None,
 ) -> Tokenizer:
-    """Returns a tokenizer that gives each word, or each character, its index in `words`.
+    """Returns a tokenizer that splits text at spaces, or into characters, and gives each piece its index in `tokens`.
 
     Raises:
         ValueError: if a special token is missing, or if `detokenize` is unknown.
     """
-    missing = [token for token in special_tokens if token not in words]
+    missing = [token for token in special_tokens if token not in tokens]
     if missing:
         raise ValueError(f"Expected every special token in the vocabulary, found no {', '.join(missing)}.")
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token))
+    tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token))
     steps = [normalizers.Lowercase()] if lowercase else []
     if characters:
         steps.append(normalizers.Replace(" ", SPACE))
@@ -165,10 +165,10 @@ def _decoder(detokenize: str) -> decoders.Decoder:
 
 
 def build_tokenizer(source: Tokenizer, target: Tokenizer, names: dict[str, str]) -> RnnAttnTokenizer:
-    """Puts two sides together; `names` are those of the special tokens."""
+    """Makes one tokenizer of a source and a target side; `names` are those of the special tokens."""
     return RnnAttnTokenizer(tokenizer_object=source, target_tokenizer_object=target, **names, **SETTINGS)
 
 
 def special_ids(tokenizer: RnnAttnTokenizer) -> dict[str, int]:
-    """The special tokens as a configuration names them, but for the decoder's first."""
+    """Returns the ids of the special tokens as a configuration names them, without `decoder_start_token_id`."""
     return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}

@@ -50,16 +50,14 @@ SPECIAL_TOKENS = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>"
 def load_joeynmt(
     path: str | Path, *, detokenize: Detokenization | None = None
 ) -> tuple[RnnAttnForConditionalGeneration, RnnAttnTokenizer]:
-    """Read a recurrent model of JoeyNMT 2.
+    """Reads a recurrent model of JoeyNMT 2.
 
     Args:
-        path (`str` or `Path`):
-            The model's folder, with `config.yaml`, `src_vocab.txt`, `trg_vocab.txt` and `best.ckpt` (or else
-            `latest.ckpt`), or one checkpoint in that folder.
-        detokenize (`str`, *optional*):
-            What makes text of translated tokens: `"subword-nmt"` joins `wa@@ ter`, `"sentencepiece"` `▁wa ter`,
-            `"joiner"` `wa ￭ter`. By default the tokens, marks and all, are joined by spaces. Without effect on
-            `level: char`, where characters are joined as they are.
+        path (`str` or `Path`): The model's folder, with `config.yaml`, `src_vocab.txt`, `trg_vocab.txt` and `best.ckpt`
+            (or else `latest.ckpt`), or one checkpoint in that folder.
+        detokenize (`str`, *optional*): What makes text of translated tokens: `"subword-nmt"` joins `wa@@ ter`,
+            `"sentencepiece"` `▁wa ter`, `"joiner"` `wa ￭ter`. By default the tokens, marks and all, are joined by
+            spaces. Without effect on `level: char`, where characters are joined as they are.
 
     Returns:
         The model, and a tokenizer with the toolkit's ids. It splits text at spaces, or into characters where the
@@ -105,7 +103,7 @@ def _check_architecture(settings):
 
 
 def _read_vocabulary(path: Path) -> list[str]:
-    # a vocabulary may hold other ends of lines as words
+    # a vocabulary may hold other ends of lines as tokens
     return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
 
 
@@ -119,7 +117,7 @@ def _tensors(path: Path) -> Weights:
 
 
 def _special_tokens(data) -> tuple[dict[str, str], list[str]]:
-    """The special tokens that the library has names for, and the others: language tags and the prompt's separator."""
+    """Returns the special tokens that the library names, and the others: language tags, the separator of prompts."""
     symbols = data.get("special_symbols", {})
     separator = [symbols["sep_token"]] if symbols.get("sep_token") else []
     named = {name: symbols.get(name, token) for name, token in SPECIAL_TOKENS.items()}
@@ -129,14 +127,14 @@ def _special_tokens(data) -> tuple[dict[str, str], list[str]]:
 def _tokenizer(data, vocabularies, special_tokens, unnamed, detokenize) -> RnnAttnTokenizer:
     sides = [
         build_side(
-            words,
+            tokens,
             [*special_tokens.values(), *unnamed],
             special_tokens["unk_token"],
             characters=side["level"] == "char",
             lowercase=side.get("lowercase", False),
             detokenize=detokenize,
         )
-        for words, side in zip(vocabularies, (data["src"], data["trg"]), strict=True)
+        for tokens, side in zip(vocabularies, (data["src"], data["trg"]), strict=True)
     ]
     for side in sides:
         end_with(side, special_tokens["eos_token"])
@@ -144,7 +142,7 @@ def _tokenizer(data, vocabularies, special_tokens, unnamed, detokenize) -> RnnAt
 
 
 def _embedding_options(options) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of the source and the target embedding; tied ones are the source's."""
+    """Returns the options of source and target embedding; tied embeddings have the source's."""
     source = options["encoder"]["embeddings"]
     return source, source if options.get("tied_embeddings", False) else options["decoder"]["embeddings"]
 
@@ -223,8 +221,10 @@ def _attention(weights: Weights, config: RnnAttnConfig) -> Weights:
 
 
 def _bridge(weights: Weights, config: RnnAttnConfig) -> Weights:
-    """The toolkit's bridge: the topmost encoder layer's hidden state, through one matrix, is every layer's first hidden
-    state and every layer's first cell.
+    """Returns the toolkit's bridge as one matrix for each decoder layer.
+
+    The hidden state of the topmost encoder layer, through one matrix, is the first hidden state of every decoder layer,
+    and its first cell.
 
     For `init_hidden: last` that matrix is the identity, or its upper rows: of a state that is twice as wide as the
     decoder's, the toolkit takes the forward half.
@@ -245,7 +245,7 @@ def _bridge(weights: Weights, config: RnnAttnConfig) -> Weights:
 
 
 def _generation(testing: dict[str, Any], tokenizer: RnnAttnTokenizer, unnamed: list[str]) -> dict[str, Any]:
-    """What the toolkit's search does: it never writes most special tokens, and writes at least one word."""
+    """Returns generation settings of the toolkit's search: most special tokens never come, one token always."""
     unk_token = [] if testing.get("generate_unk", True) else [tokenizer.unk_token]
     never = [tokenizer.bos_token, tokenizer.pad_token, *unnamed, *unk_token]
     beams, length = testing.get("beam_size", 1), testing.get("max_output_length", -1)

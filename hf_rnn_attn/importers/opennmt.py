@@ -61,7 +61,7 @@ EMBEDDINGS = "embeddings.make_embedding.emb_luts.0.weight"
 def load_opennmt(
     path: str | Path, *, detokenize: Detokenization | None = None
 ) -> tuple[RnnAttnForConditionalGeneration, RnnAttnTokenizer]:
-    """Read an RNN checkpoint of OpenNMT-py 3.
+    """Reads an RNN checkpoint of OpenNMT-py 3.
 
     Args:
         path (`str` or `Path`):
@@ -200,7 +200,7 @@ def _attention(weights: Weights, config: RnnAttnConfig) -> Weights:
 
 
 def _bridge(weights: Weights, config: RnnAttnConfig) -> Weights:
-    """The toolkit's bridge as one matrix for each decoder layer that reads all encoder layers.
+    """Returns the toolkit's bridge as one matrix for each decoder layer, which reads all encoder layers.
 
     The toolkit has one matrix for hidden states and, for an LSTM, one for cells. It lays the states of all layers and
     directions end to end; with two directions, each half of that row goes through the matrix by itself.

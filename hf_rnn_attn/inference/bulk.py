@@ -3,7 +3,7 @@
 """Translation of text of any length in constant memory.
 
 Lines are read in windows; inside a window they are sorted by length into batches limited by tokens, and the order comes
-back before the window is handed out. Knows files and models only as iterables of lines and as what translates a batch.
+back before the window is handed out.
 """
 
 import itertools
@@ -19,8 +19,7 @@ def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> 
     Args:
         lines (`Iterable[str]`):
             One sentence each. An empty line has an empty translation. Never more than a window is read ahead.
-        translator ([`TranslationPipeline`]):
-            What translates, one translation for a sentence.
+        translator ([`TranslationPipeline`]): With one translation for each sentence.
         tokens_per_batch (`int`):
             Most source tokens of a batch, padding included; a longer sentence is a batch by itself.
 

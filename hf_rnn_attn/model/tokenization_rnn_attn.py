@@ -197,10 +197,11 @@ def sides_of(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBas
     """Returns the tokenizers of the source and of the target texts: the same object twice for one joint vocabulary.
 
     Example:
-
     ```python
     >>> source_side, target_side = sides_of(tokenizer)
-    >>> batch = source_side(["eine Katze"]), target_side(["a cat"])
+    >>> source_side.tokenize("ein Hund"), target_side.tokenize("a dog")
+    (['▁ein', '▁Hund'], ['▁a', '▁dog'])
+
     ```
     """
     # no isinstance: code from the Hub brings a class of its own, under the name of another module

@@ -30,15 +30,11 @@ class ScheduledSamplingCallback(TrainerCallback):
     untouched. For an [`RnnAttnForConditionalGeneration`].
 
     Args:
-        schedule (`str`):
-            `"linear"`, `"exponential"` or `"inverse_sigmoid"`.
-        k (`float`):
-            The parameter of the decay: the ratio at step 0 (linear), the factor per step (exponential), or the constant
-            whose growth makes the decay start later and run slower (inverse sigmoid).
-        c (`float`, *optional*):
-            What each step takes off the ratio; for the linear schedule, and only there.
-        minimum (`float`, *optional*, defaults to 0.0):
-            The ratio never falls below this.
+        schedule (`str`): `"linear"`, `"exponential"` or `"inverse_sigmoid"`.
+        k (`float`): The parameter of the decay: the ratio at step 0 (linear), the factor per step (exponential), or a
+            constant; the larger it is, the later and slower the decay (inverse sigmoid).
+        c (`float`, *optional*): By how much the ratio falls at each step; for the linear schedule only.
+        minimum (`float`, *optional*, defaults to 0.0): The ratio never falls below this.
 
     Raises:
         ValueError: a schedule or a parameter outside of its range.
@@ -99,7 +95,7 @@ class ScheduledSamplingCallback(TrainerCallback):
 
 
 def _mixed_inputs(model, teacher_forcing_ratio: float, input_ids, labels, attention_mask=None, **kwargs) -> dict:
-    """Returns what takes the place of the labels alone: the encoder's outputs, and mixed decoder inputs."""
+    """Encodes the sources once and returns `encoder_outputs` and mixed `decoder_input_ids` for `forward`."""
     encoder_outputs = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
     gold = model.prepare_decoder_input_ids_from_labels(labels)
     mixed = mix_in_predictions(model, gold, encoder_outputs, attention_mask, teacher_forcing_ratio)
@@ -114,7 +110,7 @@ def mix_in_predictions(
     attention_mask: torch.Tensor | None,
     teacher_forcing_ratio: float,
 ) -> torch.LongTensor:
-    """Replaces some decoder inputs by what the model predicts in their place.
+    """Replaces some decoder inputs by the tokens that the model predicts for them.
 
     Args:
         model ([`RnnAttnForConditionalGeneration`]): predicts, with its dropout where it is in training mode.

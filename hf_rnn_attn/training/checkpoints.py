@@ -25,7 +25,7 @@ TRAINER_FILES = (
 
 
 def average_weights(paths: Sequence[str | Path]) -> dict[str, torch.Tensor]:
-    """The mean of the weights of several checkpoints, summed in float64 and returned in the dtype that they had.
+    """Returns the mean of the weights of several checkpoints, summed in float64, in the dtype that they had.
 
     Raises:
         FileNotFoundError: a folder without `model.safetensors`.
@@ -57,10 +57,8 @@ def average_checkpoints(paths: Sequence[str | Path], output_dir: str | Path):
     Configuration, tokenizer and generation defaults come from the last of them; the state of the trainer stays behind.
 
     Args:
-        paths (`Sequence[str | Path]`):
-            The checkpoint folders.
-        output_dir (`str` or `Path`):
-            The folder to write, made where it is missing.
+        paths (`Sequence[str | Path]`): The checkpoint folders.
+        output_dir (`str` or `Path`): The folder to write, made where it is missing.
     """
     weights = average_weights(paths)
     output_dir = Path(output_dir)
@@ -74,16 +72,13 @@ def average_checkpoints(paths: Sequence[str | Path], output_dir: str | Path):
 def select_checkpoints(
     run_dir: str | Path, count: int, metric: str | None = None, greater_is_better: bool | None = None
 ) -> list[Path]:
-    """The best or the last checkpoints that a run has kept.
+    """Returns the best or the last checkpoints that a run has kept.
 
     Args:
-        run_dir (`str` or `Path`):
-            The `output_dir` of a trainer, with its `checkpoint-*` folders.
-        count (`int`):
-            How many.
-        metric (`str`, *optional*):
-            A metric of the evaluations in `trainer_state.json`, such as `loss`; without one the last checkpoints are
-            taken.
+        run_dir (`str` or `Path`): The `output_dir` of a trainer, with its `checkpoint-*` folders.
+        count (`int`): How many.
+        metric (`str`, *optional*): A metric of the evaluations in `trainer_state.json`, such as `loss`; without one the
+            last checkpoints are taken.
         greater_is_better (`bool`, *optional*):
             Whether a greater value of the metric is the better one; by default it is, unless the name ends in "loss".
 
@@ -115,7 +110,7 @@ def select_checkpoints(
 
 
 def _evaluated_scores(checkpoint: Path, metric: str) -> dict[int, float]:
-    """Step to score, from the log of a checkpoint's `trainer_state.json`."""
+    """Returns step to score, from the log in `trainer_state.json` of a checkpoint."""
     name = f"eval_{metric.removeprefix('eval_')}"
     log = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     return {entry["step"]: entry[name] for entry in log if name in entry}

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes: one YAML file that says how a model is trained, checked before anything is computed.
 
-This file reads recipes and refuses keys that nothing would read. It knows the names of the settings, from the
-signatures of what they are handed to; it does not know what they do, and it does not touch data or weights.
+This file reads recipes and raises for unknown keys. It takes the names of the settings from the signatures of the
+functions that get them; it does not know what they do, and it does not touch data or weights.
 
     data:                          # where the pairs are; any other option of `hf_rnn_attn.data.read_pairs`
       train: train.tsv             # relative to the recipe's own folder
@@ -16,8 +16,7 @@ signatures of what they are handed to; it does not know what they do, and it doe
     generation: {num_beams: 5}     # saved with the checkpoint
     evaluation: {metrics: {sacrebleu: {lowercase: true}}}
 
-A row of a table is one change to a recipe, and is written so: `base: other.yaml` takes everything from a recipe in the
-same folder, and what stands beside it wins, key by key.
+`base: other.yaml` takes every key from another recipe in the same folder; keys that are given beside it win.
 """
 
 import copy
@@ -36,7 +35,7 @@ from transformers import GenerationConfig, Seq2SeqTrainingArguments
 
 from ..data import encode_pairs, read_pairs
 from ..evaluation import ERROR_RATES, METRICS
-from ..model.configuration_rnn_attn import RnnAttnConfig
+from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
 from ..tokenization import train_tokenizer
 
 
@@ -88,15 +87,12 @@ class DataSection:
     Args:
         train (`str`, `list` or `dict`):
             What `hf_rnn_attn.data.read_pairs` reads: a file, or `{source: file, target: file}` for line-aligned text.
-        validation (as `train`, *optional*):
-            Scored during the training as `eval_strategy` says, and at its end.
-        test (`dict` from a name to what `train` takes, *optional*):
-            Scored once, at the end of the training.
+        validation (as `train`, *optional*): Scored during the training as `eval_strategy` says, and at its end.
+        test (`dict` from a name to what `train` takes, *optional*): Scored once, at the end of the training.
         reading (`dict`):
             Keyword arguments of `read_pairs`, such as `source_column`; keys of the section like the others.
-        encoding (`dict`):
-            Keyword arguments of `encode_pairs`, such as `max_source_length`; keys of the section like the others. They
-            limit the training pairs; validation and test are scored whole.
+        encoding (`dict`): Keyword arguments of `encode_pairs`, such as `max_source_length`; keys of the section like
+            the others. They limit the training pairs; validation and test are scored whole.
     """
 
     train: Any
@@ -121,20 +117,16 @@ class TrainingSection:
     """How the model is trained.
 
     Args:
-        arguments (`dict`):
-            Fields of `Seq2SeqTrainingArguments`, `output_dir` among them. `resume_from_checkpoint: true` continues from
-            the last checkpoint in `output_dir`.
+        arguments (`dict`): Fields of `Seq2SeqTrainingArguments`, `output_dir` among them. `resume_from_checkpoint:
+            true` continues from the last checkpoint in `output_dir`.
         tokens_per_batch (`int`, *optional*):
-            Batches of sentences of like length with at most this many tokens, instead of `per_device_train_batch_size`.
-        scheduled_sampling ([`ScheduledSamplingSection`], *optional*):
-            Teacher forcing that decays.
+            Batches of similarly long sentences, at most so many tokens each, instead of `per_device_train_batch_size`.
+        scheduled_sampling ([`ScheduledSamplingSection`], *optional*): Teacher forcing that decays.
         dropout (`float`, *optional*):
             For a checkpoint that is tuned: the dropout of its encoder and decoder from now on.
-        freeze (`list[str]`):
-            Shell patterns (`model.encoder.*`) of the names of the parameters that keep their values.
-        average_checkpoints (`int`, *optional*):
-            The saved model is the mean of this many checkpoints: the best by `metric_for_best_model` where that is set,
-            else the last.
+        freeze (`list[str]`): Shell patterns (`model.encoder.*`) of the names of the parameters that keep their values.
+        average_checkpoints (`int`, *optional*): The saved model is the mean of this many checkpoints: the best by
+            `metric_for_best_model` where that is set, else the last.
         early_stopping_patience (`int`, *optional*):
             Stop after this many evaluations without a better `metric_for_best_model`.
     """
@@ -153,14 +145,12 @@ class EvaluationSection:
     """How translations are scored.
 
     Args:
-        metrics (`dict` from a name to a `dict`):
-            Names for `hf_rnn_attn.evaluation.load_metric`, each with its options, such as `{sacrebleu: {lowercase:
-            true}}`.
+        metrics (`dict` from a name to a `dict`): Names for `hf_rnn_attn.evaluation.load_metric`, each with its options,
+            such as `{sacrebleu: {lowercase: true}}`.
         group_references (`bool`):
             A source that stands in several rows is translated and scored once, against all their targets.
-        by_length (`list[int]`):
-            Where given, the first metric is also computed by the length of the source: the last length of each group of
-            sentences but the last group, in words.
+        by_length (`list[int]`): Where given, the first metric is also computed by the length of the source: the last
+            length of each group of sentences but the last group, in words.
     """
 
     metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {"sacrebleu": {}, "chrf": {}})
@@ -173,21 +163,15 @@ class Recipe:
     """A checked recipe.
 
     Args:
-        file (`str`):
-            The file it was read from.
-        data ([`DataSection`]):
-            Its paths are joined with the folder of the file.
+        file (`str`): The file it was read from.
+        data ([`DataSection`]): Its paths are joined with the folder of the file.
         tokenizer (`dict`):
             Keyword arguments of `hf_rnn_attn.tokenization.train_tokenizer`; empty where `model` is a checkpoint.
-        model (`dict` or `str`):
-            Keyword arguments of `RnnAttnConfig`, or the checkpoint folder or Hub id to fine-tune, whose tokenizer is
-            used.
-        training ([`TrainingSection`]):
-            How the model is trained.
-        generation (`dict`):
-            Fields of `GenerationConfig`.
-        evaluation ([`EvaluationSection`]):
-            How translations are scored.
+        model (`dict` or `str`): Keyword arguments of `RnnAttnConfig`, or the checkpoint folder or Hub id to fine-tune,
+            whose tokenizer is used.
+        training ([`TrainingSection`]): How the model is trained.
+        generation (`dict`): Fields of `GenerationConfig`.
+        evaluation ([`EvaluationSection`]): How translations are scored.
     """
 
     file: str
@@ -199,7 +183,7 @@ class Recipe:
     evaluation: EvaluationSection
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain lists and mappings, to be written beside the results."""
+        """Returns the recipe as plain lists and mappings, to be written beside the results."""
         return dataclasses.asdict(self)
 
 
@@ -207,8 +191,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Reads and checks a recipe.
 
     Args:
-        path (`str` or `Path`):
-            The YAML file.
+        path (`str` or `Path`): The YAML file.
         overrides (`Iterable[str]`, *optional*):
             `section.key=value` assignments that win over the file, the value in YAML: `training.learning_rate=1e-3`.
 
@@ -225,7 +208,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The mapping of the file, on top of that of its `base`; `above` are the files that led here."""
+    """Returns the mapping of the file merged into that of its `base`; `above` are the files that named it as a base."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such recipe; expected a YAML file")
     raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
@@ -240,7 +223,7 @@ def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `changes`; mappings on both sides are merged themselves."""
+    """Returns `base` with the keys of `changes`; where both hold a mapping, the two are merged."""
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
@@ -313,6 +296,13 @@ def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict
     if isinstance(model, str) and raw:
         raise ValueError(f"{path}: tokenizer: the checkpoint {model!r} brings its tokenizer; remove this section")
     _check_keys(raw, _keyword_names(train_tokenizer, skip=("source", "target")), path, "tokenizer")
+    # RnnAttnConfig compares sizes alone, and two vocabularies may be of one size
+    shared = [name for name in ONE_VOCABULARY_OPTIONS if isinstance(model, dict) and model.get(name)]
+    if shared and not raw.get("joint", True):
+        raise ValueError(
+            f"{path}: model.{shared[0]}: expected one vocabulary for both sides, got separate ones; set "
+            f"tokenizer.joint to true or leave {shared[0]} out"
+        )
     return raw
 
 
@@ -385,7 +375,7 @@ def _check_mapping(value: Any, where: str, name: str) -> dict[str, Any]:
 
 
 def _check_keys(raw: dict[str, Any], valid: list[str], path: Path, section: str):
-    """Refuses the first key of `raw` that is not among `valid`, naming the nearest valid one."""
+    """Raises for the first key of `raw` that is not among `valid`, and names the nearest valid one."""
     for key in raw:
         if key in valid:
             continue
@@ -431,7 +421,7 @@ def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
 
 
 def _check_processes(arguments: Seq2SeqTrainingArguments):
-    """Refuses processes that do not know of each other: each would train alone and write the same files."""
+    """Raises where launched processes do not form a group: each would train alone and write the same files."""
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != arguments.world_size:
         raise ValueError(
@@ -441,7 +431,7 @@ def _check_processes(arguments: Seq2SeqTrainingArguments):
 
 
 def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
-    """Refuses contradictions that the library would notice after an epoch, or never."""
+    """Raises for contradictions that the library would notice after an epoch, or never."""
     section, where = recipe.training, f"{recipe.file}: training"
     if arguments.eval_strategy != "no" and recipe.data.validation is None:
         raise ValueError(f"{where}.eval_strategy: {arguments.eval_strategy.value} needs data.validation")

@@ -35,8 +35,9 @@ from transformers import (
 
 from ..data import encode_pairs, group_references, read_pairs
 from ..evaluation import TextMetric, load_metric, score_texts, trainer_metrics
-from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
+from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from ..model.tokenization_rnn_attn import sides_of
 from ..tokenization import train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints
@@ -54,8 +55,8 @@ def keep_freed_memory():
     """Tells the C library to keep the memory that tensors free, instead of giving it back to the system.
 
     A training step allocates and frees the same large tensors again and again. Given back, every page of them is
-    cleared and mapped anew, which costs more than a tenth of the time on a CPU. For the whole process; where the C
-    library is not GNU's, nothing is done.
+    cleared and mapped anew, which costs more than a tenth of the time on a CPU. It holds for the whole process, and
+    does nothing where the C library is not GNU's.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
@@ -85,8 +86,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
     Under `accelerate launch` every process calls this function, and the first alone writes.
 
     Args:
-        recipe ([`Recipe`]):
-            What [`load_recipe`] returns.
+        recipe ([`Recipe`]): What [`load_recipe`] returns.
 
     Returns:
         `dict`: what `results.json` holds: `scores` by split and metric with signatures, `train_seconds` (of this call:
@@ -122,7 +122,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
 
 
 def _read_splits(recipe: Recipe) -> dict[str, Dataset | IterableDataset]:
-    """The pairs by the name of their split; only the training pairs may be a stream."""
+    """Reads the pairs of each split, by its name; only the training pairs may be a stream."""
     reading = recipe.data.reading
     splits = {"train": read_pairs(recipe.data.train, **reading)}
     scored = dict(recipe.data.test)
@@ -157,30 +157,21 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
         _set_dropout(config, recipe.training.dropout)
         model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model, config=config)
     else:
+        source_side, target_side = sides_of(tokenizer)
         config = RnnAttnConfig(
             **recipe.model,
-            vocab_size=len(tokenizer),
-            decoder_vocab_size=getattr(tokenizer, "target_vocab_size", len(tokenizer)),
+            vocab_size=len(source_side),
+            decoder_vocab_size=len(target_side),
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             decoder_start_token_id=tokenizer.bos_token_id,
         )
-        _check_shared(config, tokenizer)
         model = RnnAttnForConditionalGeneration(config)
     _set_generation(model, recipe.generation)
     if recipe.training.freeze:
         freeze_parameters(model, recipe.training.freeze)
     return model
-
-
-def _check_shared(config: RnnAttnConfig, tokenizer: PreTrainedTokenizerBase):
-    for name in ONE_VOCABULARY_OPTIONS:
-        if getattr(config, name) and hasattr(tokenizer, "target_tokenizer"):
-            raise ValueError(
-                f"model.{name}: expected one vocabulary for both sides, got separate ones; set tokenizer.joint to true "
-                f"or leave {name} out"
-            )
 
 
 def _set_dropout(config: PreTrainedConfig, dropout: float | None):
@@ -196,7 +187,7 @@ def _set_generation(model: PreTrainedModel, generation: dict[str, Any]):
         config.max_length = config.max_new_tokens = None
     config.update(**generation)
     if config.num_beams is None:
-        # said once and for all, because a pipeline would choose 4
+        # set, because a pipeline would choose 4
         config.num_beams = 1
 
 

@@ -14,25 +14,20 @@ from .callbacks import BatchOrderCallback
 
 
 class RnnAttnTrainer(Seq2SeqTrainer):
-    """The library's trainer with a faster loss and, if wanted, batches of like length that are limited by tokens.
+    """The library's trainer with a faster loss and, on request, batches of similar length that are limited by tokens.
 
     An [`RnnAttnForConditionalGeneration`] computes the loss itself, `label_smoothing_factor` included, without its
     logits; `eval_loss` is then without smoothing. Another model is trained as by the library.
 
-    `get_train_dataloader` is the only hook through which the library lets a batch sampler in: with `tokens_per_batch`,
-    `per_device_train_batch_size` means nothing; accumulation, several processes and resuming work as ever.
+    With `tokens_per_batch`, `per_device_train_batch_size` has no effect; accumulation, several processes and resuming
+    work as without. The library takes a batch sampler only through `get_train_dataloader`.
 
     Args:
         tokens_per_batch (`int`, *optional*):
             Most tokens of a training batch on one process: sentences times the longer side of the longest pair.
     """
 
-    def __init__(
-        self,
-        *args,
-        tokens_per_batch: int | None = None,
-        **kwargs,
-    ):
+    def __init__(self, *args, tokens_per_batch: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.model_smooths = isinstance(self.model, RnnAttnForConditionalGeneration)
         if self.model_smooths:
@@ -71,11 +66,9 @@ def freeze_parameters(model: PreTrainedModel, patterns: Sequence[str]) -> list[s
     """Stops the training of the parameters whose names match.
 
     Args:
-        model (`PreTrainedModel`):
-            Its parameters are changed in place.
-        patterns (`Sequence[str]`):
-            Shell patterns of names as `model.named_parameters()` gives them, such as `model.encoder.*`. A parameter
-            shared by two modules has two names, and either freezes both.
+        model (`PreTrainedModel`): Its parameters are changed in place.
+        patterns (`Sequence[str]`): Shell patterns of names as `model.named_parameters()` gives them, such as
+            `model.encoder.*`. A parameter shared by two modules has two names, and either freezes both.
 
     Returns:
         `list[str]`: the names of the frozen parameters.
