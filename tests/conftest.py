@@ -6,6 +6,8 @@ import os
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# for processes that tests start: several tests run at once, and threads that fight for the cores are slow
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

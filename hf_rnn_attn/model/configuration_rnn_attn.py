@@ -99,7 +99,6 @@ class RnnAttnConfig(PreTrainedConfig):
         ValueError: if two hyperparameters contradict each other; the message says what to change.
 
     Example:
-
     ```python
     >>> from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
 
@@ -108,7 +107,8 @@ class RnnAttnConfig(PreTrainedConfig):
     >>> model.config.memory_size
     512
 
-    ```"""
+    ```
+    """
 
     model_type = "rnn_attn"
     keys_to_ignore_at_inference = [

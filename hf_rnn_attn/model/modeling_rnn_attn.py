@@ -116,7 +116,6 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
             output_attentions, output_hidden_states (`bool`, *optional*): whether to return them.
 
         Example:
-
         ```python
         >>> import torch
         >>> from hf_rnn_attn import RnnAttnConfig, RnnAttnModel
@@ -126,7 +125,8 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         >>> list(outputs.last_hidden_state.shape)
         [1, 2, 32]
 
-        ```"""
+        ```
+        """
         encoded: Any  # of a class that has these fields
         if encoder_outputs is None:
             encoded = self.encoder(
@@ -285,7 +285,6 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
                 The number of labels to average the loss over, where the batch is a part of a larger one.
 
         Example:
-
         ```python
         >>> import torch
         >>> from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
@@ -296,7 +295,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         [1, 3, 10]
         >>> generated = model.generate(torch.tensor([[4, 5, 2]]), max_new_tokens=5)
 
-        ```"""
+        ```
+        """
         if labels is not None:
             if use_cache:
                 logger.warning_once("`use_cache=True` has no use together with `labels`; it is set to `False`.")

@@ -143,14 +143,14 @@ class TranslationPipeline(Pipeline):
     `num_beams=4`. A `generation_config` argument replaces all of them.
 
     Example:
-
     ```python
     >>> import hf_rnn_attn
     >>> from transformers import pipeline
 
     >>> translator = pipeline("translation", model="path/to/checkpoint")
     >>> translator("Ein Mann fährt auf einem Fahrrad.")
-    [{'translation_text': 'A man is riding a bicycle.'}]
+    [{'translation_text': 'A man is driving on a bicycle.'}]
+
     ```
 
     Raises:

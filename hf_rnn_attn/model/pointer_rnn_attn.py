@@ -15,7 +15,7 @@ from .configuration_rnn_attn import RnnAttnConfig
 
 
 class PointerGenerator(nn.Module):
-    r"""Divides the next token's probability between the output layer and the source tokens that are attended to:
+    r"""Divides the next token's probability between the output layer and the source tokens that are attended to.
 
         P(w) = p_gen P_vocab(w) + (1 - p_gen) \sum_{i: x_i = w} a_i    (eq. 9)
         p_gen = sigmoid(w^T h̃ + b)                                     (after eq. 8)

@@ -75,7 +75,7 @@ def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
 
 
 class _SequenceGradient(torch.autograd.Function):
-    """Returns W. The backward pass forms the gradients of all steps on the tape at once:
+    """Returns W. The backward pass forms the gradients of all steps on the tape at once.
 
     dL/dW = Σ_t dL/dy_t x_tᵀ and dL/db = Σ_t dL/dy_t.
     """
@@ -125,6 +125,7 @@ class StepWeight:
         self.bias = bias
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the product of one step, (..., rows, out)."""
         inputs = inputs.to(self.weight.dtype)
         if self.records:
             return _StepProduct.apply(inputs, self.weight, self.bias, self.tape)

@@ -60,14 +60,16 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         ValueError: if there is no target side, or if a special token has different ids on the two sides.
 
     Example:
-
     ```python
+    >>> from hf_rnn_attn import train_tokenizer
+
     >>> tokenizer = train_tokenizer(["ein Hund", "eine Katze"], ["a dog", "a cat"], kind="word", joint=False)
     >>> batch = tokenizer(["eine Katze"], text_target=["a cat"], return_tensors="pt")
     >>> tokenizer.batch_decode(batch["labels"], skip_special_tokens=True)
     ['a cat']
     >>> tokenizer.source_tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
     ['▁eine', '▁Katze', '</s>']
+
     ```
     """
 
