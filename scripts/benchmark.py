@@ -181,6 +181,7 @@ class Workers:
             process = subprocess.Popen([python, str(script), str(path)], stderr=log, **pipes)
         greeting = process.stdout.readline()
         if not greeting:
+            process.communicate()
             last = (Path(self.folder.name) / f"{name}.log").read_text().strip().splitlines()[-1:]
             self.absent[name] = f"it did not start: {' '.join(last)}"
             return
@@ -191,8 +192,7 @@ class Workers:
 
     def __exit__(self, *_):
         for process in self.processes.values():
-            process.stdin.close()
-            process.wait()
+            process.communicate()
         self.folder.cleanup()
 
     def __getitem__(self, name: str) -> Callable[[str, int], dict]:
