@@ -8,13 +8,14 @@ nothing of text. Shapes: B batch, S source, M memory width, H decoder width, A a
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from .model.cache_rnn_attn import PARTS, DecoderState
+from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.decoder_rnn_attn import Decoding
 from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from .model.recurrence_rnn_attn import SourceMemory
@@ -31,7 +32,7 @@ class EncoderGraph(nn.Module):
         model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
     """
 
-    def __init__(self, model: RnnAttnForConditionalGeneration):
+    def __init__(self, model: RnnAttnForConditionalGeneration) -> None:
         super().__init__()
         self.model = model
 
@@ -44,7 +45,7 @@ class EncoderGraph(nn.Module):
         """
         encoder_outputs = self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)
         memory, state, *_ = self.model.start(encoder_outputs, attention_mask)
-        tensors = _state_tensors(self.model.config, state)
+        tensors: dict[str, Any] = _state_tensors(self.model.config, state)
         if self.model.config.attention_score != "none":
             tensors |= {"memory": memory.states, "source_mask": memory.keep_mask}
         optional = {"keys": memory.keys, "source_ids": memory.source_ids}
@@ -59,7 +60,7 @@ class StepGraph(nn.Module):
         model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
     """
 
-    def __init__(self, model: RnnAttnForConditionalGeneration):
+    def __init__(self, model: RnnAttnForConditionalGeneration) -> None:
         super().__init__()
         self.model = model
 
@@ -82,7 +83,7 @@ class StepGraph(nn.Module):
         return outputs | {f"next_{name}": tensor for name, tensor in _state_tensors(config, after.state).items()}
 
 
-def _state_tensors(config, state: DecoderState) -> dict[str, torch.Tensor]:
+def _state_tensors(config: RnnAttnConfig, state: DecoderState) -> dict[str, torch.Tensor]:
     """Returns the tensors of a state that change from step to step and that the next step reads, by name."""
     tensors = {}
     for index, layer in enumerate(state.layers):
@@ -94,19 +95,19 @@ def _state_tensors(config, state: DecoderState) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _state_of(config, tensors: dict[str, torch.Tensor]) -> DecoderState:
+def _state_of(config: RnnAttnConfig, tensors: dict[str, torch.Tensor]) -> DecoderState:
     """Returns the state of which these are the tensors; what a step does not read is zero."""
     layers = tuple(
         tuple(tensors[name] for name in (f"{part}_{index}" for part in PARTS) if name in tensors)
         for index in range(config.decoder_layers)
     )
     hidden = layers[0][0]
-    attentional = tensors.get("attentional", hidden.new_zeros(hidden.shape[0], config.attentional_size))
+    attentional = tensors.get("attentional", hidden.new_zeros(hidden.shape[0], cast(int, config.attentional_size)))
     positions = tensors.get("positions", hidden.new_zeros(hidden.shape[0], dtype=torch.long))
     return DecoderState(layers, attentional, positions)
 
 
-def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx", "torch"] = "onnx"):
+def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx", "torch"] = "onnx") -> Any:
     """Exports [`EncoderGraph`] and [`StepGraph`] for any batch size and any length, with the library's exporters.
 
     Args:
@@ -143,7 +144,7 @@ def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx"
     )
 
 
-def _exporter(format: str):
+def _exporter(format: str) -> tuple[Any, Any, Any]:
     try:
         from transformers import exporters
     except ImportError as error:
@@ -158,7 +159,7 @@ def _exporter(format: str):
     raise ValueError(f"`format` must be 'onnx' or 'torch', got {format!r}")
 
 
-def _dynamic_dimensions(name: str) -> dict:
+def _dynamic_dimensions(name: str) -> dict[int, Any]:
     return dict.fromkeys(range(2 if name in _SOURCE_LONG else 1), torch.export.Dim.DYNAMIC)
 
 
@@ -171,7 +172,7 @@ class OnnxGreedyDecoder:
         folder (`str` or `Path`): what `export_graphs(model).save_pretrained(folder)` wrote.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path) -> None:
         import onnxruntime
 
         folder = Path(folder)
@@ -198,7 +199,7 @@ class OnnxGreedyDecoder:
             tensors |= {name.removeprefix("next_"): outputs[name] for name in outputs if name.startswith("next_")}
         return tokens
 
-    def _run(self, session, tensors):
+    def _run(self, session: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         feeds = {argument.name: tensors[argument.name] for argument in session.get_inputs()}
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds), strict=True))

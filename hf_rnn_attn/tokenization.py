@@ -65,7 +65,7 @@ WORD_PATTERN = f"{SPACE}?[{LETTER}\\p{{N}}]+|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]"
 
 
 def _normalizer(kind: TokenizerKind, lowercase: bool) -> normalizers.Normalizer:
-    steps = [normalizers.Lowercase()] if lowercase else []
+    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lowercase else []
     steps.append(normalizers.NFC())
     if kind == "word":
         steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
@@ -77,7 +77,7 @@ def _normalizer(kind: TokenizerKind, lowercase: bool) -> normalizers.Normalizer:
 
 
 def _decoder(kind: TokenizerKind) -> decoders.Decoder:
-    steps = [decoders.Replace(SPACE, " ")]
+    steps: list[decoders.Decoder] = [decoders.Replace(SPACE, " ")]
     if kind in ("bpe", "unigram"):
         steps.append(decoders.ByteFallback())
     if kind == "word":

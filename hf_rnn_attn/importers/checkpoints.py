@@ -54,8 +54,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, tuple]):
-    """Raises for the first option whose value is none of the importable ones.
+def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, tuple[Any, ...]]) -> None:
+    """Refuses a model by the first option that has another value than the importable ones.
 
     Args:
         toolkit (`str`): its name, for the message.
@@ -138,7 +138,7 @@ def build_side(
     if missing:
         raise ValueError(f"Expected every special token in the vocabulary, found no {', '.join(missing)}.")
     tokenizer = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token))
-    steps = [normalizers.Lowercase()] if lowercase else []
+    steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lowercase else []
     if characters:
         steps.append(normalizers.Replace(" ", SPACE))
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
@@ -169,6 +169,6 @@ def build_tokenizer(source: Tokenizer, target: Tokenizer, names: dict[str, str])
     return RnnAttnTokenizer(tokenizer_object=source, target_tokenizer_object=target, **names, **SETTINGS)
 
 
-def special_ids(tokenizer: RnnAttnTokenizer) -> dict[str, int]:
+def special_ids(tokenizer: RnnAttnTokenizer) -> dict[str, Any]:
     """Returns the ids of the special tokens as a configuration names them, without `decoder_start_token_id`."""
     return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}

@@ -6,7 +6,7 @@ Does not know how checkpoints are read or models are built.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -91,7 +91,7 @@ def load_joeynmt(
     return build_model(config, weights, left_over=tensors, generation=generation), tokenizer
 
 
-def _check_architecture(settings):
+def _check_architecture(settings: dict[str, Any]) -> None:
     if not isinstance(settings["data"]["src"], dict):
         raise ValueError(
             f"Expected the configuration of JoeyNMT 2, where data.src is a section; got {settings['data']['src']!r}."
@@ -116,7 +116,7 @@ def _tensors(path: Path) -> Weights:
     return dict(checkpoint["model_state"])
 
 
-def _special_tokens(data) -> tuple[dict[str, str], list[str]]:
+def _special_tokens(data: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
     """Returns the special tokens that the library names, and the others: language tags, the separator of prompts."""
     symbols = data.get("special_symbols", {})
     separator = [symbols["sep_token"]] if symbols.get("sep_token") else []
@@ -124,7 +124,13 @@ def _special_tokens(data) -> tuple[dict[str, str], list[str]]:
     return named, symbols.get("lang_tags", []) + separator
 
 
-def _tokenizer(data, vocabularies, special_tokens, unnamed, detokenize) -> RnnAttnTokenizer:
+def _tokenizer(
+    data: dict[str, Any],
+    vocabularies: list[list[str]],
+    special_tokens: dict[str, str],
+    unnamed: list[str],
+    detokenize: Detokenization | None,
+) -> RnnAttnTokenizer:
     sides = [
         build_side(
             tokens,
@@ -138,16 +144,17 @@ def _tokenizer(data, vocabularies, special_tokens, unnamed, detokenize) -> RnnAt
     ]
     for side in sides:
         end_with(side, special_tokens["eos_token"])
-    return build_tokenizer(*sides, special_tokens)
+    source, target = sides
+    return build_tokenizer(source, target, special_tokens)
 
 
-def _embedding_options(options) -> tuple[dict[str, Any], dict[str, Any]]:
+def _embedding_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the options of source and target embedding; tied embeddings have the source's."""
     source = options["encoder"]["embeddings"]
     return source, source if options.get("tied_embeddings", False) else options["decoder"]["embeddings"]
 
 
-def _config(options, vocabularies, tokenizer) -> RnnAttnConfig:
+def _config(options: dict[str, Any], vocabularies: list[list[str]], tokenizer: RnnAttnTokenizer) -> RnnAttnConfig:
     encoder, decoder = options["encoder"], options["decoder"]
     source, target = _embedding_options(options)
     return RnnAttnConfig(
@@ -171,12 +178,12 @@ def _config(options, vocabularies, tokenizer) -> RnnAttnConfig:
         # an embedding that is scaled is no longer the output layer's matrix
         tie_word_embeddings=options.get("tied_softmax", False) and not target.get("scale", False),
         share_encoder_decoder_embeddings=options.get("tied_embeddings", False),
-        decoder_start_token_id=tokenizer.bos_token_id,
+        decoder_start_token_id=cast(int, tokenizer.bos_token_id),
         **special_ids(tokenizer),
     )
 
 
-def _bridge_options(decoder) -> dict[str, str]:
+def _bridge_options(decoder: dict[str, Any]) -> dict[str, Any]:
     init_hidden = decoder.get("init_hidden", "bridge")
     if init_hidden == "zero":
         return {"bridge": "zero"}
@@ -184,7 +191,7 @@ def _bridge_options(decoder) -> dict[str, str]:
     return {"bridge": "dense", "bridge_source": "last", "bridge_activation": activation}
 
 
-def _weights(weights: Weights, config: RnnAttnConfig, options) -> Weights:
+def _weights(weights: Weights, config: RnnAttnConfig, options: dict[str, Any]) -> Weights:
     source, target = _embedding_options(options)
     hidden, context = take(weights, "decoder.att_vector_layer.weight").split(
         [config.decoder_hidden_size, config.memory_size], dim=1
@@ -202,7 +209,7 @@ def _weights(weights: Weights, config: RnnAttnConfig, options) -> Weights:
     return taken | _bridge(weights, config) if config.bridge == "dense" else taken
 
 
-def _embeddings(weights: Weights, name: str, options) -> torch.Tensor:
+def _embeddings(weights: Weights, name: str, options: dict[str, Any]) -> torch.Tensor:
     table = take(weights, f"{name}.lut.weight")
     return table * table.shape[1] ** 0.5 if options.get("scale", False) else table
 

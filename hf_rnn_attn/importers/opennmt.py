@@ -97,7 +97,7 @@ def load_opennmt(
     return build_model(config, weights, left_over=tensors, generation=GENERATION), tokenizer
 
 
-def _check_architecture(options):
+def _check_architecture(options: dict[str, Any]) -> None:
     check_options("OpenNMT-py", options, OPTIONS)
     if options["enc_layers"] != options["dec_layers"]:
         raise ValueError(
@@ -106,7 +106,7 @@ def _check_architecture(options):
         )
 
 
-def _tokenizer(vocabularies, detokenize):
+def _tokenizer(vocabularies: dict[str, Any], detokenize: Detokenization | None) -> RnnAttnTokenizer:
     source = build_side(vocabularies["src"], SPECIAL_TOKENS.values(), SPECIAL_TOKENS["unk_token"])
     target = build_side(
         vocabularies["tgt"], SPECIAL_TOKENS.values(), SPECIAL_TOKENS["unk_token"], detokenize=detokenize
@@ -115,7 +115,7 @@ def _tokenizer(vocabularies, detokenize):
     return build_tokenizer(source, target, SPECIAL_TOKENS)
 
 
-def _tensors(path, checkpoint: dict[str, Any]) -> Weights:
+def _tensors(path: str | Path, checkpoint: dict[str, Any]) -> Weights:
     if "model" in checkpoint:
         return checkpoint["model"] | {f"generator.{name}": tensor for name, tensor in checkpoint["generator"].items()}
     base = Path(path).with_suffix("")
@@ -126,11 +126,11 @@ def _tensors(path, checkpoint: dict[str, Any]) -> Weights:
     return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
-def _config(options, vocabularies, tokenizer) -> RnnAttnConfig:
+def _config(options: dict[str, Any], vocabularies: dict[str, Any], tokenizer: RnnAttnTokenizer) -> RnnAttnConfig:
     dropout = options["dropout"][0] if isinstance(options["dropout"], list) else options["dropout"]
     directions = 2 if options["encoder_type"] == "brnn" else 1
     score = options["global_attention"]
-    bridge = {"bridge": "dense", "bridge_source": "all", "bridge_activation": "relu"}
+    bridge: dict[str, Any] = {"bridge": "dense", "bridge_source": "all", "bridge_activation": "relu"}
     return RnnAttnConfig(
         vocab_size=len(vocabularies["src"]),
         encoder_embedding_size=options["src_word_vec_size"],

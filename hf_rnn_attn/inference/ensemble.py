@@ -9,6 +9,7 @@ know how any of them computes.
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -17,7 +18,8 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
-from ..model.cache_rnn_attn import RnnAttnCache, accept_cache_names, cache_field
+from ..model.cache_rnn_attn import accept_cache_names, cache_field
+from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.decoder_rnn_attn import Decoding
 from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
 from ..model.generation_rnn_attn import RnnAttnGenerationMixin
@@ -34,10 +36,10 @@ class EnsembleCache(Cache):
     """The caches of all members. What the library does to the layers of this one, it does to theirs.
 
     Args:
-        caches (`list[RnnAttnCache]`): one for each member.
+        caches (`Sequence[Cache]`): one for each member.
     """
 
-    def __init__(self, caches: list[RnnAttnCache]):
+    def __init__(self, caches: Sequence[Cache]) -> None:
         super().__init__(layers=[layer for cache in caches for layer in cache.layers])
         self.caches = caches
 
@@ -51,15 +53,15 @@ class EnsembleEncoder(nn.Module):
 
     main_input_name = "input_ids"
 
-    def __init__(self, encoders: Sequence[nn.Module]):
+    def __init__(self, encoders: Sequence[nn.Module]) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
 
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> ModelOutput:
         """Returns the fields of each member's output, `last_hidden_state`, `final_state` and where there are
         `source_ids`; those of the second member and the following end in its number, counted from 0. Flat, for beam
@@ -98,15 +100,15 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
     ```
     """
 
-    def __init__(self, members: Sequence[RnnAttnForConditionalGeneration]):
+    def __init__(self, members: Sequence[RnnAttnForConditionalGeneration]) -> None:
         _check_members(members)
         super().__init__(copy.deepcopy(members[0].config))
         self.generation_config = copy.deepcopy(members[0].generation_config)
-        self.members = nn.ModuleList(members)
+        self.members = cast(Sequence[RnnAttnForConditionalGeneration], nn.ModuleList(members))
         self.encoder = EnsembleEncoder([member.get_encoder() for member in members])
         self.eval()
 
-    def save_pretrained(self, *args, **kwargs):
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Refuses: an ensemble has no checkpoint of its own."""
         raise NotImplementedError("An ensemble has no checkpoint of its own; save its members, each in a folder.")
 
@@ -114,21 +116,20 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
     @accept_cache_names
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: ModelOutput | None = None,
         cache: EnsembleCache | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         r"""Args as those of [`RnnAttnForConditionalGeneration`], without labels; `encoder_outputs` is what
         [`EnsembleEncoder`] returned. `logits` are logarithms of the mean probabilities.
         """
-        if encoder_outputs is None:
-            encoder_outputs = self.encoder(input_ids, attention_mask)
+        encoded: ModelOutput = self.encoder(input_ids, attention_mask) if encoder_outputs is None else encoder_outputs
         if use_cache and cache is None:
             cache = self.new_cache()
         outputs = [
@@ -136,7 +137,7 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
                 attention_mask=attention_mask,
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
-                encoder_outputs=_outputs_of_member(encoder_outputs, index),
+                encoder_outputs=_outputs_of_member(encoded, index),
                 cache=None if cache is None else cache.caches[index],
                 use_cache=cache is not None,
                 output_attentions=output_attentions,
@@ -158,17 +159,17 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
         return [member.start(_outputs_of_member(encoder_outputs, index), attention_mask) for index, member in members]
 
     def step(
-        self, tokens: torch.LongTensor, decodings: list[Decoding]
+        self, tokens: torch.Tensor, decodings: list[Decoding]
     ) -> tuple[torch.Tensor, torch.Tensor | None, list[Decoding]]:
         """Reads the next tokens; see [`RnnAttnForConditionalGeneration.step`]. The scores are logarithms of the mean
         probabilities, the attention weights are the mean of the members'.
         """
         steps = [member.step(tokens, decoding) for member, decoding in zip(self.members, decodings, strict=True)]
-        scores, weights, decodings = zip(*steps, strict=True)
+        scores, weights, after = zip(*steps, strict=True)
         weights = [part for part in weights if part is not None]
-        return _log_mean_probability(scores), _mean(weights) if weights else None, list(decodings)
+        return _log_mean_probability(scores), _mean(weights) if weights else None, list(after)
 
-    def select(self, decodings: list[Decoding], rows: torch.LongTensor) -> list[Decoding]:
+    def select(self, decodings: list[Decoding], rows: torch.Tensor) -> list[Decoding]:
         """Keeps the hypotheses `rows`; see [`RnnAttnForConditionalGeneration.select`]."""
         return [member.select(decoding, rows) for member, decoding in zip(self.members, decodings, strict=True)]
 
@@ -199,7 +200,7 @@ def _log_mean_probability(scores: Sequence[torch.Tensor]) -> torch.Tensor:
     return total.div_(len(scores)).clamp_(min=torch.finfo(total.dtype).tiny).log_()
 
 
-def _check_members(members: Sequence[RnnAttnForConditionalGeneration]):
+def _check_members(members: Sequence[RnnAttnForConditionalGeneration]) -> None:
     if not members:
         raise ValueError("ensemble: expected at least one model, got none")
     first = members[0].config
@@ -232,7 +233,7 @@ def load_ensemble(names: Sequence[str | Path]) -> tuple[RnnAttnEnsemble, PreTrai
             )
     models = [AutoModelForSeq2SeqLM.from_pretrained(name) for name in names]
     for name, model in zip(names, models, strict=True):
-        if model.config.model_type != RnnAttnForConditionalGeneration.config_class.model_type:
+        if model.config.model_type != RnnAttnConfig.model_type:
             raise ValueError(f"ensemble: {name} is a model of the type {model.config.model_type}, expected rnn_attn")
     return RnnAttnEnsemble(models), tokenizers[0]
 

@@ -6,7 +6,9 @@ Holds the layers that compute so, the conversion of a trained model, and its sav
 training: a quantised model has no gradient. Embedding tables stay in float32.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_model, save_model
@@ -30,7 +32,11 @@ class Int8Linear(nn.Module):
         bias (`torch.Tensor` of shape `(out,)`, *optional*): stays in float32.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
+    weight: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor | None
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         scale = weight.detach().abs().amax(1).clamp(min=1e-8) / 127
@@ -39,7 +45,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
         self.pack()
 
-    def pack(self):
+    def pack(self) -> None:
         """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
         zeros = torch.zeros_like(self.scale, dtype=torch.long)
         weight = torch._make_per_channel_quantized_tensor(self.weight, self.scale.double(), zeros, 0)
@@ -58,7 +64,7 @@ class Int8Layer(nn.Module):
         layer (`nn.LSTM` or `nn.GRU`): a single layer, batch first.
     """
 
-    def __init__(self, layer: nn.RNNBase):
+    def __init__(self, layer: nn.RNNBase) -> None:
         super().__init__()
         self.is_lstm = isinstance(layer, nn.LSTM)
         self.hidden_size = layer.hidden_size
@@ -71,7 +77,7 @@ class Int8Layer(nn.Module):
             for kind in ("ih", "hh")
         )
 
-    def forward(self, inputs: torch.Tensor | PackedSequence):
+    def forward(self, inputs: torch.Tensor | PackedSequence) -> tuple[Any, Any]:
         """Returns outputs and last state, as torch's layer does."""
         if not isinstance(inputs, PackedSequence):
             lengths = torch.full((inputs.shape[0],), inputs.shape[1])
@@ -82,7 +88,8 @@ class Int8Layer(nn.Module):
             torch.ops.quantized.make_quantized_cell_params_dynamic(ih.packed, hh.packed, ih.bias, hh.bias, True)
             for ih, hh in zip(self.inputs, self.states, strict=True)
         ]
-        start = data.new_zeros(len(cells), batch_sizes[0], self.hidden_size)
+        # a number, as a tensor
+        start = data.new_zeros(len(cells), batch_sizes[0], self.hidden_size)  # pyright: ignore[reportArgumentType]
         # biases, one layer, no dropout, not in training, in both directions or one
         options = (True, 1, 0.0, False, len(cells) == 2)
         if self.is_lstm:
@@ -105,16 +112,17 @@ class Int8Cell(nn.Module):
         embedding_size (`int`): width of the part of its input that is a token's embedding; the rest is fed back.
     """
 
-    def __init__(self, layer: nn.RNNBase, embedding_size: int):
+    def __init__(self, layer: nn.RNNBase, embedding_size: int) -> None:
         super().__init__()
-        embeddings, fed = layer.weight_ih_l0.tensor_split([embedding_size], dim=1)
-        self.embeddings = Int8Linear(embeddings, layer.bias_ih_l0) if embedding_size else None
-        self.fed = Int8Linear(fed, None if embedding_size else layer.bias_ih_l0) if fed.shape[1] else None
-        self.state = Int8Linear(layer.weight_hh_l0, layer.bias_hh_l0)
+        ((weight_ih, weight_hh, bias_ih, bias_hh),) = layer.all_weights
+        embeddings, fed = weight_ih.tensor_split([embedding_size], dim=1)
+        self.embeddings = Int8Linear(embeddings, bias_ih) if embedding_size else None
+        self.fed = Int8Linear(fed, None if embedding_size else bias_ih) if fed.shape[1] else None
+        self.state = Int8Linear(weight_hh, bias_hh)
         self.register_load_state_dict_pre_hook(_read_former_name)
 
 
-def _read_former_name(cell: Int8Cell, state_dict: dict[str, torch.Tensor], prefix: str, *args):
+def _read_former_name(cell: Int8Cell, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
     """Renames the product of the embeddings, which checkpoints of version 0.1 call `words`."""
     for name in [name for name in state_dict if name.startswith(f"{prefix}words.")]:
         state_dict[name.replace("words.", "embeddings.")] = state_dict.pop(name)
@@ -129,12 +137,14 @@ class Int8Recurrence(AttentionalRecurrence):
     """
 
     has_fused_layers = False
+    layers: Any  # an `nn.ModuleList` of [`Int8Cell`]
 
-    def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence):
+    def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence) -> None:
         super().__init__(config)
         self.attention, self.combine = trained.attention, trained.combine
         embedding_sizes = [config.decoder_embedding_size] + [0] * (config.decoder_layers - 1)
-        self.layers = nn.ModuleList(map(Int8Cell, trained.layers, embedding_sizes))
+        layers = cast(Iterable[nn.RNNBase], trained.layers)
+        self.layers = nn.ModuleList(map(Int8Cell, layers, embedding_sizes))
 
     def _layer_products(self):
         return self.layers[0].embeddings, [(layer.fed, layer.state) for layer in self.layers]
@@ -169,7 +179,7 @@ def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGen
     model.eval().requires_grad_(False)
     encoder, decoder = model.model.encoder, model.model.decoder
     if model.config.encoder_cell_type != "rnn_tanh":
-        encoder.layers = nn.ModuleList(map(Int8Layer, encoder.layers))
+        encoder.layers = nn.ModuleList(map(Int8Layer, cast(Iterable[nn.RNNBase], encoder.layers)))
     decoder.recurrence = Int8Recurrence(model.config, decoder.recurrence).eval()
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear):
@@ -177,7 +187,7 @@ def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGen
     return model
 
 
-def save_quantized(model: RnnAttnForConditionalGeneration, folder: str | Path):
+def save_quantized(model: RnnAttnForConditionalGeneration, folder: str | Path) -> None:
     """Writes a quantised model: configuration, generation settings, and `int8.safetensors`.
 
     Raises:
