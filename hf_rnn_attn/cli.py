@@ -13,9 +13,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_rnn_attn_cli import build_parser, main
 
@@ -23,6 +24,7 @@ from . import BUNDLED
 from .inference.bulk import translate_lines
 from .inference.ensemble import load_ensemble
 from .inference.quantization import quantize
+from .model.pipeline_rnn_attn import translation_pipeline
 
 
 __all__ = ["build_parser", "main"]
@@ -64,7 +66,7 @@ def _metric_options(arguments: Namespace, name: str) -> dict:
     return {"lowercase": arguments.lowercase, **tokenize}
 
 
-def _read_evaluation_pairs(arguments: Namespace):
+def _read_evaluation_pairs(arguments: Namespace) -> Any:
     from .data import group_references, read_pairs
 
     if len(arguments.data) > 2:
@@ -72,8 +74,8 @@ def _read_evaluation_pairs(arguments: Namespace):
             f"expected one file of pairs, or a source file and a target file; got {len(arguments.data)} files"
         )
     aligned = len(arguments.data) == 2
-    data = dict(zip(("source", "target"), arguments.data, strict=True)) if aligned else arguments.data[0]
-    pairs = read_pairs(data, source_column=arguments.source_column, target_column=arguments.target_column)
+    data = {"source": arguments.data[0], "target": arguments.data[1]} if aligned else arguments.data[0]
+    pairs: Any = read_pairs(data, source_column=arguments.source_column, target_column=arguments.target_column)
     return group_references(pairs) if arguments.group_references else pairs
 
 
@@ -231,7 +233,7 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool
         ensemble, tokenizer = load_ensemble(models)
         parts = {"model": ensemble, "tokenizer": tokenizer}
     generation = {} if beams is None else {"num_beams": beams}
-    translator = pipeline("translation", **parts, **generation, **options)
+    translator = translation_pipeline(**parts, **generation, **options)
     if int8:
         quantize(translator.model)
     return translator

@@ -17,11 +17,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 from datasets import Dataset, Features, IterableDataset, List, Value, load_dataset
 from torch.utils.data import Sampler
@@ -36,6 +36,10 @@ PAIR_FEATURES = Features({"source": Value("string"), "target": Value("string"), 
 ENCODED_FEATURES = Features(
     {"input_ids": List(Value("int32")), "attention_mask": List(Value("int8")), "labels": List(Value("int32"))}
 )
+
+
+# made by pyarrow when it is imported, which static tools do not see
+pc: Any = pyarrow.compute
 
 
 class DataError(ValueError):
@@ -162,7 +166,7 @@ def _check_corpus(corpus: str | Path | Mapping, file_format: str | None):
             )
         files = list(corpus.values()) if _is_aligned(corpus) else []
     for file in files:
-        if not Path(file).is_file():
+        if not Path(str(file)).is_file():
             raise FileNotFoundError(f"{file}: no such file")
 
 
@@ -179,7 +183,7 @@ def _format_of(corpus: str | Path | Mapping, file_format: str | None) -> str | N
     suffix = Path(str(corpus).removesuffix(".gz")).suffix.removeprefix(".")
     if file_format or suffix in READERS:
         return file_format or suffix
-    if Path(corpus).is_file():
+    if Path(str(corpus)).is_file():
         raise DataError(f"{corpus}: unknown format '.{suffix}'; pass file_format, one of {', '.join(READERS)}")
     return None
 
@@ -187,9 +191,9 @@ def _format_of(corpus: str | Path | Mapping, file_format: str | None) -> str | N
 def _rows_of(corpus, source_column, target_column, file_format, streaming) -> Iterator[Row]:
     if _is_aligned(corpus):
         return _read_aligned(corpus["source"], corpus["target"])
-    reader = READERS.get(_format_of(corpus, file_format))
-    if reader is not None:
-        return reader(Path(corpus), source_column, target_column)
+    name = _format_of(corpus, file_format)
+    if name is not None:
+        return READERS[name](Path(corpus), source_column, target_column)
     arguments = corpus if isinstance(corpus, Mapping) else {"path": str(corpus)}
     return _read_dataset({"split": "train", **arguments, "streaming": streaming}, source_column, target_column)
 
@@ -241,14 +245,14 @@ def _squeeze(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _open_text(path: str | Path):
+def _open_text(path: str | Path) -> Iterator[TextIO]:
     """Opens a text whose lines end at a newline alone: U+2028, form feeds, carriage returns are part of the text."""
     with _open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
         yield file
 
 
 @contextlib.contextmanager
-def _open(path: str | Path, mode: str, **options):
+def _open(path: str | Path, mode: str, **options: Any) -> Iterator[Any]:
     opener = gzip.open if str(path).endswith(".gz") else open
     with opener(path, mode, **options) as file:
         try:
@@ -375,7 +379,7 @@ def _read_parquet(path: Path, source_column: str | None, target_column: str | No
 
 
 def _field_names(schema: pa.Schema, nested: bool) -> list[str]:
-    struct = schema.field("translation").type if nested else None
+    struct: Any = schema.field("translation").type if nested else None
     return [field.name for field in struct] if nested and pa.types.is_struct(struct) else schema.names
 
 

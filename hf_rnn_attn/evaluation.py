@@ -12,7 +12,7 @@ with the signature that has to stand beside a published score.
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import evaluate
 import numpy as np
@@ -69,11 +69,15 @@ class TextMetric(evaluate.Metric):
         """Adds one text and its reference or list of references."""
         self.add_batch(predictions=[prediction], references=[reference])
 
+    def result(self, predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> dict[str, Any]:
+        """Returns what `compute` does, which in a process that is not the first returns `None`."""
+        return cast(dict[str, Any], self.compute(predictions=predictions, references=references))
+
 
 def _sacrebleu_result(metric: BLEU | CHRF | TER, predictions: list[str], references: list[list[str]]) -> dict:
     """Returns score and signature; sacrebleu takes the first references of all texts, then the second, and so on."""
     most = max(map(len, references))
-    columns = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
+    columns: Any = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
     score = metric.corpus_score(predictions, columns).score
     return {"score": float(score), "signature": str(metric.get_signature())}
 
@@ -285,22 +289,19 @@ def trainer_metrics(
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         predictions = _decode(tokenizer, prediction.predictions)
         references = _decode(tokenizer, prediction.label_ids)
-        return {
-            name: metric.compute(predictions=predictions, references=references)["score"]
-            for name, metric in metrics.items()
-        }
+        return {name: metric.result(predictions, references)["score"] for name, metric in metrics.items()}
 
     return compute_metrics
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray) -> list[str]:
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: Any) -> list[str]:
     if not isinstance(ids, np.ndarray) or ids.ndim != 2:
         raise ValueError(
             "expected token ids of shape (rows, length), got logits or a tuple; set predict_with_generate=True in "
             "Seq2SeqTrainingArguments"
         )
     # the trainer pads with -100 what it gathers, predictions included; no tokenizer has such an id
-    ids = np.where(ids == -100, tokenizer.pad_token_id, ids)
+    ids = np.where(ids == -100, cast(int, tokenizer.pad_token_id), ids)
     return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
@@ -319,9 +320,7 @@ def score_texts(
         metrics (`Mapping[str, TextMetric]`): Each under the name that its result gets.
         by_length (`Sequence[int]`, *optional*): The `edges` of [`score_by_length`].
     """
-    results = {
-        name: metric.compute(predictions=translations, references=references) for name, metric in metrics.items()
-    }
+    results: dict[str, Any] = {name: metric.result(translations, references) for name, metric in metrics.items()}
     if by_length:
         first = next(iter(metrics.values()))
         results["by_length"] = score_by_length(sources, translations, references, first, by_length)
@@ -366,7 +365,7 @@ def score_by_length(
         score = None
         if chosen:
             predicted, accepted = [predictions[i] for i in chosen], [references[i] for i in chosen]
-            score = metric.compute(predictions=predicted, references=accepted)["score"]
+            score = metric.result(predicted, accepted)["score"]
         rows.append({"length": _bucket_name(low, high), "count": len(chosen), "score": score})
     return rows
 

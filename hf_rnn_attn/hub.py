@@ -24,11 +24,12 @@ from datasets import Dataset, IterableDataset
 from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, ModelCardData
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, pipeline
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from . import __version__
 from .data import read_pairs
 from .model.configuration_rnn_attn import RnnAttnConfig
+from .model.pipeline_rnn_attn import translation_pipeline
 from .training.recipe import FILE_SUFFIXES
 from .training.run import RESULTS_FILE
 from .visualization import plot_attention, plot_training
@@ -91,7 +92,7 @@ def check_folder(folder: str | Path, sentence: str) -> str:
     if not (Path(folder) / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{folder}: no checkpoint; expected a folder that holds config.json")
     alone = _translate_alone(folder, sentence)
-    expected = pipeline("translation", model=str(folder), device="cpu")(sentence)[0]["translation_text"]
+    expected = translation_pipeline(model=str(folder), device="cpu")(sentence)[0]["translation_text"]
     for translation in alone:
         if translation != expected:
             raise ValueError(
@@ -182,7 +183,7 @@ def _prepare(run_dir: Path, about: About, usage: Usage, sentences: Sequence[str]
     results, log = _read_run(run_dir)
     pairs = _read_pairs(results["recipe"]["data"])
     folder = _save_again(run_dir, run_dir / PUBLISHED_FOLDER)
-    translator = pipeline("translation", model=str(folder), device="cpu")
+    translator = translation_pipeline(model=str(folder), device="cpu")
     shown = [{"source": text, "target": None} for text in sentences] or islice(list(pairs.values())[-1], EXAMPLES)
     examples = [
         {

@@ -26,7 +26,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from tokenizers import (
     AddedToken,
@@ -39,7 +39,7 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
@@ -271,3 +271,8 @@ def train_tokenizer(
         )
     backend = _train_side(chain(source, target), kind, vocab_size, **options)
     return PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL_TOKENS, **SETTINGS)
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Returns the ids of the special tokens as a configuration names them, without `decoder_start_token_id`."""
+    return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}

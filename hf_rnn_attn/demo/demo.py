@@ -7,8 +7,9 @@ This file only puts the parts of the package together in the order in which a us
 
 from pathlib import Path
 
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+from ..model.pipeline_rnn_attn import translation_pipeline
 from ..training.recipe import load_recipe
 from ..training.run import train
 from ..visualization import plot_attention
@@ -43,7 +44,7 @@ def run_demo(output_dir: str | Path) -> float:
     print(f"checkpoint: {checkpoint}\n")
 
     model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
-    translator = pipeline("translation", model=model, tokenizer=AutoTokenizer.from_pretrained(checkpoint))
+    translator = translation_pipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(checkpoint))
     records = [translator(text, output_attentions=True)[0] for text in EXAMPLES]
     for text, record in zip(EXAMPLES, records, strict=True):
         print(f"{text}  →  {record['translation_text']}")
@@ -62,7 +63,8 @@ def run_demo(output_dir: str | Path) -> float:
 def _write_corpus(output_dir: Path) -> Path:
     """Writes the three splits and the recipe that reads them; returns the recipe's path."""
     for name, split in date_splits(TRAIN, VALIDATION, TEST).items():
-        lines = [f"{pair['source']}\t{pair['target']}\n" for pair in split]
+        pairs = zip(split["source"], split["target"], strict=True)
+        lines = [f"{source}\t{target}\n" for source, target in pairs]
         (output_dir / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
     recipe = output_dir / "dates.yaml"
     recipe.write_text(RECIPE.read_text("utf-8"), "utf-8")

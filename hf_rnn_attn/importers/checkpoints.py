@@ -167,8 +167,3 @@ def _decoder(detokenize: str) -> decoders.Decoder:
 def build_tokenizer(source: Tokenizer, target: Tokenizer, names: dict[str, str]) -> RnnAttnTokenizer:
     """Makes one tokenizer of a source and a target side; `names` are those of the special tokens."""
     return RnnAttnTokenizer(tokenizer_object=source, target_tokenizer_object=target, **names, **SETTINGS)
-
-
-def special_ids(tokenizer: RnnAttnTokenizer) -> dict[str, Any]:
-    """Returns the ids of the special tokens as a configuration names them, without `decoder_start_token_id`."""
-    return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}

@@ -15,7 +15,7 @@ from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.recurrence_rnn_attn import CELLS
 from ..model.tokenization_rnn_attn import RnnAttnTokenizer
-from ..tokenization import end_with
+from ..tokenization import end_with, special_ids
 from .checkpoints import (
     ATTENTION,
     DECODER,
@@ -29,7 +29,6 @@ from .checkpoints import (
     check_options,
     direction_suffixes,
     read_checkpoint,
-    special_ids,
     take,
     take_stack,
 )

@@ -460,6 +460,12 @@ class TranslationPipeline(Pipeline):
         return getattr(self.tokenizer, "source_tokenizer", self.tokenizer).convert_ids_to_tokens(token_ids)
 
 
+def translation_pipeline(**options: Any) -> TranslationPipeline:
+    """Returns `pipeline("translation", **options)`, under a type that the library's signature does not have."""
+    make_pipeline: Any = pipelines.pipeline
+    return make_pipeline(TASK, **options)
+
+
 def register_translation_pipeline() -> None:
     """Makes `pipeline("translation")` and `pipeline("translation_XX_to_YY")` known to transformers.
 

@@ -8,7 +8,7 @@ tokenizer serves them.
 """
 
 import os
-from typing import Any
+from typing import Any, cast
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -208,7 +208,7 @@ def sides_of(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBas
     """
     # no isinstance: code from the Hub brings a class of its own, under the name of another module
     if hasattr(tokenizer, "target_tokenizer"):
-        return tokenizer.source_tokenizer, tokenizer.target_tokenizer
+        return cast(Any, tokenizer).source_tokenizer, cast(Any, tokenizer).target_tokenizer
     return tokenizer, tokenizer
 
 

@@ -3,9 +3,10 @@
 """Callbacks that a training needs beside the library's: scheduled sampling, and the order of batches."""
 
 import math
+from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
@@ -46,7 +47,7 @@ class ScheduledSamplingCallback(TrainerCallback):
     def __init__(self, schedule: str, *, k: float, c: float | None = None, minimum: float = 0.0):
         self.schedule, self.k, self.c, self.minimum = schedule, k, c, minimum
         self._check()
-        self._hook = None
+        self._hook: Any = None
 
     def _check(self):
         if self.schedule not in SCHEDULES:
@@ -57,7 +58,7 @@ class ScheduledSamplingCallback(TrainerCallback):
             raise ValueError(
                 f"scheduled sampling: c belongs to the linear schedule; got c={self.c} with {self.schedule}"
             )
-        if self.schedule == "linear" and self.c <= 0:
+        if self.c is not None and self.c <= 0:
             raise ValueError(f"scheduled sampling: c must be above 0 so that the ratio falls, got {self.c}")
         if self.schedule == "exponential" and not 0 < self.k < 1:
             raise ValueError(f"scheduled sampling: k must lie between 0 and 1 (exponential), got {self.k}")
@@ -68,7 +69,7 @@ class ScheduledSamplingCallback(TrainerCallback):
 
     def teacher_forcing_ratio(self, step: int) -> float:
         """The probability of a gold decoder input at this step of the optimizer (counted from 0), between 0 and 1."""
-        if self.schedule == "linear":
+        if self.c is not None:
             ratio = self.k - self.c * step
         elif self.schedule == "exponential":
             ratio = self.k**step
@@ -78,10 +79,10 @@ class ScheduledSamplingCallback(TrainerCallback):
             ratio = decay / (decay + 1)
         return min(1.0, max(self.minimum, ratio))
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, *, model: Any, **kwargs: Any) -> None:
         """Puts the sampling before the model's `forward`."""
 
-        def mix(module, positional, keywords):
+        def mix(module: Any, positional: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             ratio = self.teacher_forcing_ratio(state.global_step)
             if module.training and ratio < 1:
                 keywords = {**keywords, **_mixed_inputs(module, ratio, **keywords)}
@@ -89,12 +90,19 @@ class ScheduledSamplingCallback(TrainerCallback):
 
         self._hook = model.register_forward_pre_hook(mix, with_kwargs=True)
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Takes the sampling away again."""
         self._hook.remove()
 
 
-def _mixed_inputs(model, teacher_forcing_ratio: float, input_ids, labels, attention_mask=None, **kwargs) -> dict:
+def _mixed_inputs(
+    model: RnnAttnForConditionalGeneration,
+    teacher_forcing_ratio: float,
+    input_ids: torch.Tensor,
+    labels: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> dict[str, Any]:
     """Encodes the sources once and returns `encoder_outputs` and mixed `decoder_input_ids` for `forward`."""
     encoder_outputs = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask, return_dict=True)
     gold = model.prepare_decoder_input_ids_from_labels(labels)
@@ -105,11 +113,11 @@ def _mixed_inputs(model, teacher_forcing_ratio: float, input_ids, labels, attent
 @torch.no_grad()
 def mix_in_predictions(
     model: RnnAttnForConditionalGeneration,
-    decoder_input_ids: torch.LongTensor,
+    decoder_input_ids: torch.Tensor,
     encoder_outputs: RnnAttnEncoderOutput,
     attention_mask: torch.Tensor | None,
     teacher_forcing_ratio: float,
-) -> torch.LongTensor:
+) -> torch.Tensor:
     """Replaces some decoder inputs by the tokens that the model predicts for them.
 
     Args:
@@ -143,7 +151,7 @@ class BatchOrderCallback(TrainerCallback):
     def __init__(self, batch_sampler):
         self.batch_sampler = batch_sampler
 
-    def on_epoch_begin(self, args, state, control, **kwargs):
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Tells the sampler the epoch, the one that a resumed run is in too."""
         # a resumed run begins inside of an epoch
         self.batch_sampler.set_epoch(int(state.epoch))

@@ -328,7 +328,7 @@ def _build_training(raw: dict[str, Any], path: Path) -> TrainingSection:
         arguments={name: value for name, value in raw.items() if name in stock},
         **{name: value for name, value in raw.items() if name in own and value is not None},
     )
-    sampling = section.scheduled_sampling
+    sampling = raw.get("scheduled_sampling")
     if sampling is not None:
         where = "training.scheduled_sampling"
         _check_mapping(sampling, str(path), where)
@@ -413,7 +413,7 @@ def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
     arguments = Seq2SeqTrainingArguments(**recipe.training.arguments)
     _check_processes(arguments)
     _check_arguments(recipe, arguments)
-    scheduler = arguments.lr_scheduler_kwargs or {}
+    scheduler: Any = arguments.lr_scheduler_kwargs or {}
     if arguments.lr_scheduler_type == "reduce_lr_on_plateau" and "mode" not in scheduler:
         # the library knows which way is better, and does not tell the scheduler
         arguments.lr_scheduler_kwargs = {**scheduler, "mode": "max" if arguments.greater_is_better else "min"}
@@ -434,7 +434,7 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
     """Raises for contradictions that the library would notice after an epoch, or never."""
     section, where = recipe.training, f"{recipe.file}: training"
     if arguments.eval_strategy != "no" and recipe.data.validation is None:
-        raise ValueError(f"{where}.eval_strategy: {arguments.eval_strategy.value} needs data.validation")
+        raise ValueError(f"{where}.eval_strategy: {recipe.training.arguments['eval_strategy']} needs data.validation")
     if section.early_stopping_patience is not None and arguments.eval_strategy == "no":
         raise ValueError(f"{where}.early_stopping_patience needs training.eval_strategy: epoch or steps")
     if section.early_stopping_patience is not None and arguments.metric_for_best_model is None:
@@ -448,7 +448,7 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
 
 
 def _check_output_dir(arguments: Seq2SeqTrainingArguments):
-    found = any(Path(arguments.output_dir).glob("checkpoint-*"))
+    found = any(Path(str(arguments.output_dir)).glob("checkpoint-*"))
     if found and not arguments.resume_from_checkpoint:
         raise ValueError(
             f"{arguments.output_dir} holds the checkpoints of another run; resume it (--resume), remove it, or choose "

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from datasets import Dataset, IterableDataset
@@ -38,7 +38,7 @@ from ..evaluation import TextMetric, load_metric, score_texts, trainer_metrics
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.tokenization_rnn_attn import sides_of
-from ..tokenization import train_tokenizer
+from ..tokenization import special_ids, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints
 from .recipe import Recipe, training_arguments
@@ -117,11 +117,11 @@ def train(recipe: Recipe) -> dict[str, Any]:
     }
     if trainer.is_world_process_zero():
         text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-        (Path(arguments.output_dir) / RESULTS_FILE).write_text(text, encoding="utf-8")
+        (Path(str(arguments.output_dir)) / RESULTS_FILE).write_text(text, encoding="utf-8")
     return results
 
 
-def _read_splits(recipe: Recipe) -> dict[str, Dataset | IterableDataset]:
+def _read_splits(recipe: Recipe) -> dict[str, Any]:
     """Reads the pairs of each split, by its name; only the training pairs may be a stream."""
     reading = recipe.data.reading
     splits = {"train": read_pairs(recipe.data.train, **reading)}
@@ -139,7 +139,7 @@ def _prepare_tokenizer(
     """Trains the tokenizer once, on the first process; every process, and every resumed run, reads what was saved."""
     if isinstance(recipe.model, str):
         return AutoTokenizer.from_pretrained(recipe.model)
-    folder = Path(arguments.output_dir) / TOKENIZER_FOLDER
+    folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0 and not arguments.resume_from_checkpoint:
             tokenizer = train_tokenizer(_texts(pairs, "source"), _texts(pairs, "target"), **recipe.tokenizer)
@@ -147,7 +147,7 @@ def _prepare_tokenizer(
     return AutoTokenizer.from_pretrained(folder)
 
 
-def _texts(pairs: Dataset | IterableDataset, side: str) -> Iterator[str]:
+def _texts(pairs: Any, side: str) -> Iterator[str]:
     return (pair[side] for pair in pairs)
 
 
@@ -162,10 +162,8 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
             **recipe.model,
             vocab_size=len(source_side),
             decoder_vocab_size=len(target_side),
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            decoder_start_token_id=tokenizer.bos_token_id,
+            **special_ids(tokenizer),
+            decoder_start_token_id=cast(int, tokenizer.bos_token_id),
         )
         model = RnnAttnForConditionalGeneration(config)
     _set_generation(model, recipe.generation)
@@ -191,9 +189,7 @@ def _set_generation(model: PreTrainedModel, generation: dict[str, Any]):
         config.num_beams = 1
 
 
-def _encode_splits(
-    recipe: Recipe, pairs: dict[str, Dataset | IterableDataset], tokenizer: PreTrainedTokenizerBase
-) -> dict[str, Dataset | IterableDataset]:
+def _encode_splits(recipe: Recipe, pairs: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Returns the encoded pairs by the name of their split; limits of length hold for the training pairs alone."""
     limits = {"train": recipe.data.encoding}
     return {split: encode_pairs(dataset, tokenizer, **limits.get(split, {})) for split, dataset in pairs.items()}
@@ -204,7 +200,7 @@ def _build_trainer(
     arguments: Seq2SeqTrainingArguments,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    encoded: dict[str, Dataset | IterableDataset],
+    encoded: dict[str, Any],
 ) -> Seq2SeqTrainer:
     options = {
         "model": model,
@@ -234,14 +230,14 @@ def _average_into(trainer: Seq2SeqTrainer, count: int | None) -> list[str]:
     """Writes the mean of checkpoints to `output_dir`, loads it into the model and returns the checkpoints' names."""
     if count is None:
         return []
-    arguments = trainer.args
+    arguments, folder = trainer.args, Path(str(trainer.args.output_dir))
     paths = select_checkpoints(
-        arguments.output_dir, count, arguments.metric_for_best_model, greater_is_better=arguments.greater_is_better
+        folder, count, arguments.metric_for_best_model, greater_is_better=arguments.greater_is_better
     )
     with arguments.main_process_first(desc="averaging checkpoints"):
         if arguments.process_index == 0:
-            average_checkpoints(paths, arguments.output_dir)
-    load_model(trainer.model, Path(arguments.output_dir) / WEIGHTS_FILE)
+            average_checkpoints(paths, folder)
+    load_model(cast(PreTrainedModel, trainer.model), folder / WEIGHTS_FILE)
     return [path.name for path in paths]
 
 
@@ -252,12 +248,12 @@ def _load_metrics(recipe: Recipe) -> dict[str, TextMetric]:
 def _score_splits(
     trainer: Seq2SeqTrainer,
     tokenizer: PreTrainedTokenizerBase,
-    pairs: dict[str, Dataset | IterableDataset],
-    encoded: dict[str, Dataset | IterableDataset],
+    pairs: dict[str, Any],
+    encoded: dict[str, Any],
     recipe: Recipe,
 ) -> dict[str, dict[str, Any]]:
     """Translates validation and test pairs as `generation` says and compares texts with texts."""
-    trainer.args.predict_with_generate = True
+    cast(Seq2SeqTrainingArguments, trainer.args).predict_with_generate = True
     trainer.compute_metrics = None
     scores = {}
     for split in [name for name in pairs if name != "train"]:
@@ -280,10 +276,10 @@ def _first_rows(sources: Sequence[str]) -> list[int]:
     return list(rows.values())
 
 
-def _translate(trainer: Seq2SeqTrainer, tokenizer: PreTrainedTokenizerBase, encoded: Dataset) -> list[str]:
+def _translate(trainer: Seq2SeqTrainer, tokenizer: PreTrainedTokenizerBase, encoded: Any) -> list[str]:
     # the trainer's own `generation_num_beams` is for the quick looks during the training
-    beams = trainer.model.generation_config.num_beams
-    ids = trainer.predict(encoded, num_beams=beams).predictions
+    beams = cast(Any, trainer.model).generation_config.num_beams
+    ids: Any = trainer.predict(encoded, num_beams=beams).predictions
     # several processes fill their last batch up with sentences from the beginning
-    ids = np.where(ids == -100, tokenizer.pad_token_id, ids)[: len(encoded)]
+    ids = np.where(ids == -100, cast(int, tokenizer.pad_token_id), ids)[: len(encoded)]
     return tokenizer.batch_decode(ids, skip_special_tokens=True)

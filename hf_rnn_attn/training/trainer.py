@@ -4,7 +4,9 @@
 
 import fnmatch
 from collections.abc import Sequence
+from typing import Any, cast
 
+from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Seq2SeqTrainer
 
@@ -27,7 +29,7 @@ class RnnAttnTrainer(Seq2SeqTrainer):
             Most tokens of a training batch on one process: sentences times the longer side of the longest pair.
     """
 
-    def __init__(self, *args, tokens_per_batch: int | None = None, **kwargs):
+    def __init__(self, *args: Any, tokens_per_batch: int | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.model_smooths = isinstance(self.model, RnnAttnForConditionalGeneration)
         if self.model_smooths:
@@ -36,10 +38,14 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         if tokens_per_batch is None:
             return
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        self.batch_sampler = TokenBatchSampler(pair_lengths(self.train_dataset), tokens_per_batch, seed=seed)
+        self.batch_sampler = TokenBatchSampler(
+            pair_lengths(cast(Dataset, self.train_dataset)), tokens_per_batch, seed=seed
+        )
         self.add_callback(BatchOrderCallback(self.batch_sampler))
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         """Returns the library's loss; of our model, in training, smoothed and without logits."""
         if model.training and self.model_smooths:
             options = {"label_smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
@@ -50,8 +56,9 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         """Returns the batches of the training, limited by tokens where `tokens_per_batch` is set."""
         if self.batch_sampler is None:
             return super().get_train_dataloader()
+        rows: Any = self._remove_unused_columns(cast(Dataset, self.train_dataset), description="training")
         loader = DataLoader(
-            self._remove_unused_columns(self.train_dataset, description="training"),
+            rows,
             batch_sampler=self.batch_sampler,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
