@@ -96,8 +96,7 @@ def read_pairs(
     """Reads parallel text and checks every row.
 
     Args:
-        data (`str`, `Path`, `dict` or `list` of these):
-            What to read; a list is read in its order, as one corpus.
+        data (`str`, `Path`, `dict` or `list` of these): What to read; a list is read in its order, as one corpus.
 
             - a `.tsv`, `.csv`, `.jsonl` or `.parquet` file, also with `.gz` behind it, in UTF-8;
             - `{"source": file, "target": file}`: two text files, plain or `.gz`, in which line n of one belongs to

@@ -112,8 +112,7 @@ def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx"
 
     Args:
         model ([`RnnAttnForConditionalGeneration`]): the model, in evaluation mode.
-        format (`str`, *optional*, defaults to `"onnx"`):
-            `"onnx"`, or `"torch"` for programs of `torch.export`.
+        format (`str`, *optional*, defaults to `"onnx"`): `"onnx"`, or `"torch"` for programs of `torch.export`.
 
     Returns:
         [`~transformers.exporters.ExportedModel`]: its components are `"encoder"` and `"step"`; `save_pretrained`

@@ -86,8 +86,7 @@ class RnnAttnEnsemble(RnnAttnPreTrainedModel, RnnAttnGenerationMixin):
     made of loaded models and has no checkpoint of its own.
 
     Args:
-        members (`Sequence[RnnAttnForConditionalGeneration]`):
-            At least one.
+        members (`Sequence[RnnAttnForConditionalGeneration]`): At least one.
 
     Raises:
         ValueError: no member, or members whose vocabularies differ in size or special tokens.
@@ -218,8 +217,7 @@ def load_ensemble(names: Sequence[str | Path]) -> tuple[RnnAttnEnsemble, PreTrai
     """Loads checkpoints as one model, with their common tokenizer.
 
     Args:
-        names (`Sequence[str | Path]`):
-            Checkpoint folders or Hub ids.
+        names (`Sequence[str | Path]`): Checkpoint folders or Hub ids.
 
     Raises:
         ValueError: no checkpoint, one of another kind of model, or checkpoints whose vocabularies differ.

@@ -44,8 +44,7 @@ class LuongAttention(nn.Module):
     attend to (all padding, or a local window past the end) has weights and context of zero.
 
     Args:
-        config ([`RnnAttnConfig`]):
-            Any configuration whose `attention_score` is not `"none"`.
+        config ([`RnnAttnConfig`]): Any configuration whose `attention_score` is not `"none"`.
     """
 
     def __init__(self, config: RnnAttnConfig) -> None:

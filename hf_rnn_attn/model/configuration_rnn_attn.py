@@ -29,40 +29,32 @@ class RnnAttnConfig(PreTrainedConfig):
     Args:
         vocab_size (`int`, *optional*, defaults to 8000):
             Number of source tokens, and of target tokens where `decoder_vocab_size` is not given.
-        decoder_vocab_size (`int`, *optional*):
-            Number of target tokens. Defaults to `vocab_size`.
+        decoder_vocab_size (`int`, *optional*): Number of target tokens. Defaults to `vocab_size`.
         encoder_embedding_size, decoder_embedding_size (`int`, *optional*, defaults to 256):
             Width of the token embeddings of each side.
-        encoder_hidden_size (`int`, *optional*, defaults to 256):
-            Width of the encoder's hidden state, per direction.
-        decoder_hidden_size (`int`, *optional*, defaults to 512):
-            Width of the decoder's hidden state h_t.
-        encoder_layers, decoder_layers (`int`, *optional*, defaults to 1):
-            Depth of each stack.
+        encoder_hidden_size (`int`, *optional*, defaults to 256): Width of the encoder's hidden state, per direction.
+        decoder_hidden_size (`int`, *optional*, defaults to 512): Width of the decoder's hidden state h_t.
+        encoder_layers, decoder_layers (`int`, *optional*, defaults to 1): Depth of each stack.
         encoder_cell_type, decoder_cell_type (`str`, *optional*, defaults to `"lstm"`):
             `"lstm"`, `"gru"` or `"rnn_tanh"`.
-        encoder_dropout, decoder_dropout (`float`, *optional*, defaults to 0.2):
-            Probability of dropping a unit of the embeddings, between the layers, and (decoder) of the attentional
-            state that predicts the token.
+        encoder_dropout, decoder_dropout (`float`, *optional*, defaults to 0.2): Probability of dropping a unit of the
+            embeddings, between the layers, and (decoder) of the attentional state that predicts the token.
         encoder_bidirectional (`bool`, *optional*, defaults to `True`):
             Whether the encoder also reads from right to left. The states of both directions are concatenated.
         encoder_residual, decoder_residual (`bool`, *optional*, defaults to `False`):
             Whether the second and higher layers add their input to their output (Wu et al. 2016, §3.1).
-        reverse_source (`bool`, *optional*, defaults to `False`):
-            Whether the encoder reads the sentence backwards (Sutskever et al. 2014, §3.3). Attention weights stay in
-            the order of `input_ids`.
+        reverse_source (`bool`, *optional*, defaults to `False`): Whether the encoder reads the sentence backwards
+            (Sutskever et al. 2014, §3.3). Attention weights stay in the order of `input_ids`.
         bridge (`str`, *optional*, defaults to `"dense"`):
             How the encoder's final state becomes the decoder's first: `"copy"` (equal sizes), `"dense"` (a learned
             layer for each decoder layer; any sizes) or `"zero"` (not at all: attention is the only link). With
             unequal depths the topmost layers are matched, and spare decoder layers take the first encoder layer.
-        bridge_source (`str`, *optional*, defaults to `"matched"`):
-            Which encoder layers a decoder layer of the dense bridge sees: `"matched"` (the one that is as far below the
-            top), `"last"` (the topmost) or `"all"`.
+        bridge_source (`str`, *optional*, defaults to `"matched"`): Which encoder layers a decoder layer of the dense
+            bridge sees: `"matched"` (the one that is as far below the top), `"last"` (the topmost) or `"all"`.
         bridge_activation (`str`, *optional*, defaults to `"tanh"`):
             What follows the dense bridge: `"tanh"`, `"relu"` or `"none"`.
-        attention_score (`str`, *optional*, defaults to `"general"`):
-            `"dot"`, `"general"`, `"concat"`, `"location"` (Luong et al. 2015, §3.1), or `"none"` for the plain
-            encoder-decoder of Sutskever et al. 2014.
+        attention_score (`str`, *optional*, defaults to `"general"`): `"dot"`, `"general"`, `"concat"`, `"location"`
+            (Luong et al. 2015, §3.1), or `"none"` for the plain encoder-decoder of Sutskever et al. 2014.
         attention_span (`str`, *optional*, defaults to `"global"`):
             `"global"`, `"local-m"` (monotonic: p_t = t) or `"local-p"` (predicted p_t) (Luong et al. 2015, §3.2).
         attention_window (`int`, *optional*, defaults to 10):
@@ -71,11 +63,9 @@ class RnnAttnConfig(PreTrainedConfig):
             Number of source positions that `attention_score="location"` has weights for; later tokens get none.
         attention_bias (`bool`, *optional*, defaults to `False`):
             Whether W_c of the attentional state, and W_a of the concat score, have biases.
-        attentional_size (`int`, *optional*):
-            Width of the attentional state. Defaults to `decoder_hidden_size`.
-        attentional_activation (`str`, *optional*, defaults to `"tanh"`):
-            What makes the attentional state of W_c [c_t ; h_t]: `"tanh"` (eq. 5), or `"none"` for the linear layer
-            alone.
+        attentional_size (`int`, *optional*): Width of the attentional state. Defaults to `decoder_hidden_size`.
+        attentional_activation (`str`, *optional*, defaults to `"tanh"`): What makes the attentional state of W_c [c_t ;
+            h_t]: `"tanh"` (eq. 5), or `"none"` for the linear layer alone.
         output_bias (`bool`, *optional*, defaults to `False`):
             Whether the output layer W_s has a bias, one number for each target token.
         pointer_generator (`bool`, *optional*, defaults to `False`):
@@ -90,8 +80,7 @@ class RnnAttnConfig(PreTrainedConfig):
         initializer_range (`float`, *optional*, defaults to 0.2):
             Weights start uniform in [-`initializer_range`, `initializer_range`]; forget gates start with bias 1. The
             paper has 0.1, with which a model learns to attend later, and a small one perhaps not at all.
-        use_cache (`bool`, *optional*, defaults to `True`):
-            Whether the decoder returns its state for the next step.
+        use_cache (`bool`, *optional*, defaults to `True`): Whether the decoder returns its state for the next step.
         pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`, *optional*, defaults to 0, 1, 2, 1):
             Special tokens.
 

@@ -139,8 +139,7 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             attention_mask (`torch.Tensor` of shape `(batch_size, target_length)`, *optional*):
                 0 where an input is padding, which leaves the state as it was. With a cache, earlier columns may stand
                 before those of `input_ids`.
-            encoder_hidden_states (`torch.FloatTensor` of shape `(batch_size, source_length, memory_size)`):
-                The memory.
+            encoder_hidden_states (`torch.FloatTensor` of shape `(batch_size, source_length, memory_size)`): The memory.
             encoder_attention_mask (`torch.Tensor` of shape `(batch_size, source_length)`, *optional*):
                 1 for tokens, 0 for padding.
             encoder_final_state (`torch.FloatTensor` of shape `(batch_size, encoder_layers, parts, memory_size)`):

@@ -105,9 +105,8 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
                 `cache`, only those that it has not seen.
             decoder_attention_mask (`torch.Tensor` of shape `(batch_size, target_length)`, *optional*):
                 0 where a decoder input is padding. Padding after the last token needs no mask.
-            encoder_outputs ([`RnnAttnEncoderOutput`] or `tuple`, *optional*):
-                What the encoder returned, to be used instead of running it again. A tuple holds `last_hidden_state`
-                and `final_state`.
+            encoder_outputs ([`RnnAttnEncoderOutput`] or `tuple`, *optional*): What the encoder returned, to be used
+                instead of running it again. A tuple holds `last_hidden_state` and `final_state`.
             cache ([`RnnAttnCache`], *optional*):
                 The decoder's state so far; it is updated. `past_key_values` is another name for it.
             inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor` of shape `(batch_size, length, embedding_size)`,
@@ -274,9 +273,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         r"""Encodes the source sentences, reads target tokens and scores the tokens after them; with labels, their loss.
 
         Args beyond those of [`RnnAttnModel`]:
-            labels (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*):
-                The tokens to predict, -100 where there is padding. Without decoder inputs, they are the labels moved
-                one step to the right.
+            labels (`torch.LongTensor` of shape `(batch_size, target_length)`, *optional*): The tokens to predict, -100
+                where there is padding. Without decoder inputs, they are the labels moved one step to the right.
             skip_logits (`bool`, *optional*, defaults to `False`):
                 Whether to compute the loss alone, faster and in less memory; the output then has no `logits`.
             label_smoothing_factor (`float`, *optional*, defaults to 0.0):

@@ -150,9 +150,8 @@ class AttentionalRecurrence(nn.Module):
             inputs (`torch.Tensor` of shape `(R, T, E)`): embeddings of the tokens before each prediction.
             state ([`DecoderState`]): what `start` or the last call returned.
             memory ([`SourceMemory`]): the encoded sentences, one for each row; not read where `products` are given.
-            keep_mask (`torch.BoolTensor` of shape `(R, T)`, *optional*):
-                `False` where an input is padding; such a step leaves the state of its row as it was, and what comes
-                out there means nothing.
+            keep_mask (`torch.BoolTensor` of shape `(R, T)`, *optional*): `False` where an input is padding; such a step
+                leaves the state of its row as it was, and what comes out there means nothing.
             products ([`StepProducts`], *optional*): what `prepare` returned, for a single step (T = 1).
         """
         if products is not None:

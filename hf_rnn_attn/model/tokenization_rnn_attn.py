@@ -42,16 +42,12 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
     Args:
         target_tokenizer_file (`str`, *optional*):
             A serialised `tokenizers.Tokenizer` for the target side. Either this or `target_tokenizer_object` is needed.
-        target_tokenizer_object (`tokenizers.Tokenizer`, *optional*):
-            The same, as an object. It is copied.
+        target_tokenizer_object (`tokenizers.Tokenizer`, *optional*): The same, as an object. It is copied.
         pad_token (`str`, *optional*, defaults to `"<pad>"`):
             The padding token. The four special tokens must have the same ids on both sides.
-        bos_token (`str`, *optional*, defaults to `"<s>"`):
-            The token that starts the decoder. Encoding does not add it.
-        eos_token (`str`, *optional*, defaults to `"</s>"`):
-            The token that ends every encoded text.
-        unk_token (`str`, *optional*, defaults to `"<unk>"`):
-            The token for what the vocabulary cannot spell.
+        bos_token (`str`, *optional*, defaults to `"<s>"`): The token that starts the decoder. Encoding does not add it.
+        eos_token (`str`, *optional*, defaults to `"</s>"`): The token that ends every encoded text.
+        unk_token (`str`, *optional*, defaults to `"<unk>"`): The token for what the vocabulary cannot spell.
         kwargs:
             `tokenizer_file` or `tokenizer_object` for the source side, and every other argument of
             [`PreTrainedTokenizerFast`].
