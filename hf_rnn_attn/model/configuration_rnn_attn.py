@@ -5,6 +5,7 @@
 Holds every hyperparameter and every rule about which of them go together. Knows nothing of tensors or weights.
 """
 
+import copy
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -168,6 +169,18 @@ class RnnAttnConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """Returns the hyperparameters, and where a machine without this package finds the code beside them."""
         return {**super().to_dict(), **_code_beside_the_weights()}
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> PreTrainedConfig:
+        """Returns the configuration in which the library looks up sizes; its arguments are those of the library.
+
+        Where neither side is asked for, `generate()` wants the vocabulary of what is generated: `vocab_size` is then
+        that of the target.
+        """
+        config = super().get_text_config(decoder=decoder, encoder=encoder)
+        if decoder == encoder and self.vocab_size != self.decoder_vocab_size:
+            config = copy.copy(self)
+            config.vocab_size = self.decoder_vocab_size
+        return config
 
     @property
     def memory_size(self) -> int:

@@ -157,6 +157,11 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             empty tuple, for a recurrent decoder does not attend to itself.
         """
         embeddings = embed_tokens(self.embed_tokens, input_ids, inputs_embeds, "decoder_")
+        if encoder_hidden_states is not None and embeddings.shape[0] != encoder_hidden_states.shape[0]:
+            raise ValueError(
+                f"Expected as many rows of decoder inputs as of source sentences, got {embeddings.shape[0]} and "
+                f"{encoder_hidden_states.shape[0]}."
+            )
         keep_mask = None if attention_mask is None else attention_mask[:, -embeddings.shape[1] :].bool()
         use_cache = self.config.use_cache if use_cache is None else use_cache
         if use_cache and cache is None:

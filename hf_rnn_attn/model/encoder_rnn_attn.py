@@ -17,7 +17,7 @@ from transformers.utils import can_return_tuple
 
 from .cells_rnn_attn import CELLS, Cell, scan_direction
 from .configuration_rnn_attn import RnnAttnConfig
-from .pretrained_rnn_attn import RnnAttnPreTrainedModel, boolean_mask, embed_tokens
+from .pretrained_rnn_attn import RnnAttnPreTrainedModel, boolean_mask, check_mask_values, embed_tokens
 
 
 @dataclass
@@ -122,6 +122,7 @@ class RnnAttnEncoder(RnnAttnPreTrainedModel):
             output_hidden_states (`bool`, *optional*): whether to return the output of every layer.
         """
         embeddings = embed_tokens(self.embed_tokens, input_ids, inputs_embeds, "")
+        check_mask_values(attention_mask)
         keep_mask = boolean_mask(attention_mask, embeddings)
         order = reading_order(keep_mask, self.config.reverse_source).unsqueeze(-1)
         hidden = self.dropout(embeddings)

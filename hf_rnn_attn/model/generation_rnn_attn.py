@@ -63,11 +63,13 @@ class RnnAttnGenerationMixin(GenerationMixin):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         next_sequence_length: int | None = None,
+        is_first_iteration: bool | None = None,
+        tokenizer: Any = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Returns the arguments of `forward` for the next step: the tokens that the cache has not seen."""
-        # `inputs_embeds` are the encoder's and `labels` a trainer's. The library's own method looks up a signature each
-        # step, and may feed a token twice, which a recurrent state must not read
+        # `inputs_embeds` are the encoder's, `labels` a trainer's, the other three the loops' own. The library's own
+        # method looks up a signature each step, and may feed a token twice, which a recurrent state must not read
         seen = 0 if cache is None else cache.get_seq_length()
         return {"decoder_input_ids": input_ids[:, seen:], "cache": cache, **kwargs}
 
@@ -80,6 +82,7 @@ class RnnAttnGenerationMixin(GenerationMixin):
         *args: int,
     ) -> None:
         rename_cache(model_kwargs)
+        _check_vocabularies(self.config, generation_config)
         super()._prepare_cache_for_generation(  # pyright: ignore[reportAttributeAccessIssue] (as in `_sample`)
             generation_config, model_kwargs, generation_mode, *args
         )
@@ -128,3 +131,20 @@ class RnnAttnGenerationMixin(GenerationMixin):
         return super()._beam_search(  # pyright: ignore[reportAttributeAccessIssue] (as in `_sample`)
             input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, **model_kwargs
         )
+
+
+def _check_vocabularies(config: RnnAttnConfig, generation_config: GenerationConfig) -> None:
+    """Refuses settings that compare target tokens with source tokens where each side has a vocabulary of its own.
+
+    Raises:
+        ValueError: the setting, and what to leave out.
+    """
+    if config.vocab_size == config.decoder_vocab_size:
+        return
+    for name in ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size"):
+        value = getattr(generation_config, name, None)
+        if value not in (None, 0, 1.0):
+            raise ValueError(
+                f"`{name}={value}` needs one vocabulary for source and target, got {config.vocab_size} source and "
+                f"{config.decoder_vocab_size} target tokens. Leave `{name}` out."
+            )

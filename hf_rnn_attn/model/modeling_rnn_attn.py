@@ -18,10 +18,13 @@ from .encoder_rnn_attn import RnnAttnEncoder, RnnAttnEncoderOutput
 from .generation_rnn_attn import RnnAttnGenerationMixin
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pointer_rnn_attn import PointerGenerator
-from .pretrained_rnn_attn import RnnAttnPreTrainedModel
+from .pretrained_rnn_attn import RnnAttnPreTrainedModel, check_known_arguments
 
 
 logger = logging.get_logger(__name__)
+
+# what `forward` of the model with the output layer takes beside its named arguments
+FORWARD_OPTIONS = {"label_smoothing_factor", "num_items_in_batch", "output_attentions", "output_hidden_states"}
 
 
 def shift_tokens_right(labels: torch.Tensor, pad_token_id: int, decoder_start_token_id: int) -> torch.Tensor:
@@ -70,6 +73,8 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
         self.encoder._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
         if is_joint:
             self._resize_decoder_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        # the library sets the size of what `get_text_config` returns, which may be a copy
+        self.config.vocab_size = self.encoder.embed_tokens.num_embeddings
         return self.encoder.embed_tokens
 
     def _resize_decoder_embeddings(self, *sizes: Any) -> None:
@@ -126,6 +131,7 @@ class RnnAttnModel(RnnAttnPreTrainedModel):
 
         ```
         """
+        check_known_arguments(self.forward, kwargs, set())
         encoded: Any  # of a class that has these fields
         if encoder_outputs is None:
             encoded = self.encoder(
@@ -301,6 +307,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
             use_cache = False
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        check_known_arguments(self.forward, kwargs, FORWARD_OPTIONS)
         output_attentions = kwargs.pop("output_attentions", None)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         outputs = self.model(
@@ -410,7 +417,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
             loss = output_layer_loss(states, self.lm_head.weight, self.lm_head.bias, labels, label_smoothing_factor)
         else:
             loss = logits_loss(logits, labels, label_smoothing_factor)
-        return loss / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+        # a batch without a label has a loss of 0
+        return loss / ((labels != -100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Returns the decoder's inputs for `labels` (B, T), as the library's collator asks for them."""

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What encoder, decoder and the whole models have in common: initial weights, loading, saving, embedding and masks."""
 
-from typing import cast
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -34,10 +37,45 @@ def embed_tokens(
 
 
 def boolean_mask(attention_mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    """Returns the mask (B, S) as booleans; without one, `True` everywhere in the first two dimensions of `like`."""
+    """Returns the mask (B, S) as booleans; without one, `True` everywhere in the first two dimensions of `like`.
+
+    Raises:
+        ValueError: if the mask has another shape than `like`.
+    """
     if attention_mask is None:
         return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
+    if attention_mask.shape != like.shape[:2]:
+        raise ValueError(
+            f"Expected an attention mask of shape {tuple(like.shape[:2])}, one entry for each token, got "
+            f"{tuple(attention_mask.shape)}."
+        )
     return attention_mask.bool()
+
+
+def check_mask_values(attention_mask: torch.Tensor | None) -> None:
+    """Refuses a mask whose padding is marked by negative values, which would be read inverted.
+
+    Raises:
+        ValueError: if the mask has other values than 0 and 1, or `True` and `False`.
+    """
+    if attention_mask is None or attention_mask.dtype == torch.bool or torch.compiler.is_compiling():
+        return
+    if not ((attention_mask == 0) | (attention_mask == 1)).all():
+        raise ValueError(
+            "Expected an attention mask with 1 for tokens and 0 for padding, got values from "
+            f"{attention_mask.min().item()} to {attention_mask.max().item()}."
+        )
+
+
+def check_known_arguments(function: Callable[..., Any], given: dict[str, Any], known: set[str]) -> None:
+    """Refuses variadic arguments of `function` that are not among the known ones, and that nothing would read.
+
+    Raises:
+        TypeError: the first of them, and the nearest argument that would be read.
+    """
+    for name in given.keys() - known:
+        (nearest,) = difflib.get_close_matches(name, [*inspect.signature(function).parameters, *known], n=1, cutoff=0)
+        raise TypeError(f"`forward` got an unexpected argument `{name}`. Did you mean `{nearest}`?")
 
 
 class RnnAttnPreTrainedModel(PreTrainedModel):
