@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, tuple[Any, ...]]) -> None:
-    """Refuses a model by the first option that has another value than the importable ones.
+    """Raises for the first option whose value is none of the importable ones.
 
     Args:
         toolkit (`str`): its name, for the message.

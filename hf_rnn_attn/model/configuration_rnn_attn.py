@@ -179,7 +179,7 @@ class RnnAttnConfig(PreTrainedConfig):
         config = super().get_text_config(decoder=decoder, encoder=encoder)
         if decoder == encoder and self.vocab_size != self.decoder_vocab_size:
             config = copy.copy(self)
-            config.vocab_size = self.decoder_vocab_size
+            config.vocab_size = cast(int, self.decoder_vocab_size)
         return config
 
     @property
