@@ -6,7 +6,7 @@ Holds every hyperparameter and every rule about which of them go together. Knows
 """
 
 import copy
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
