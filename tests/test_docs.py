@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the documentation says of the tests, and where its links lead."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -21,6 +22,24 @@ def test_every_test_that_is_named_exists():
     for file, test in named:
         assert (TESTS / file).is_file(), file
         assert f"def {test}(" in (TESTS / file).read_text(encoding="utf-8") or not test, f"{file}::{test}"
+
+
+def test_every_step_of_the_architecture_names_a_function_that_exists():
+    text = " ".join((DOCS / "architecture.md").read_text(encoding="utf-8").split())
+    steps = re.findall(r"`([\w.]+)`(?: and `([\w.]+)`)? in `(\w[\w/]+\.py)`", text)
+    assert len(steps) > 15
+    for *names, file in steps:
+        defined = definitions_of(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+        assert {name for name in names if name} <= defined, file
+
+
+def definitions_of(tree: ast.AST, prefix: str = "") -> set[str]:
+    """The functions and classes of a file, methods behind the name of their class."""
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found |= {prefix + node.name} | definitions_of(node, f"{prefix}{node.name}.")
+    return found
 
 
 def test_links_between_the_pages_lead_somewhere():

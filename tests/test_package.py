@@ -129,3 +129,22 @@ def test_the_wheel_carries_templates_and_type_marker(tmp_path):
         str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in str(path)
     }
     assert sources <= names and not any(name.startswith("tests/") for name in names)
+
+
+def test_no_test_file_imports_another():
+    for path in Path(__file__).parent.glob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("test_")), path
+
+
+def test_nearly_all_arguments_are_annotated():
+    annotated = total = 0
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                arguments += [argument for argument in (node.args.vararg, node.args.kwarg) if argument]
+                named = [argument for argument in arguments if argument.arg not in ("self", "cls")]
+                total += len(named)
+                annotated += sum(argument.annotation is not None for argument in named)
+    assert annotated / total >= 0.95, f"{annotated} of {total}"

@@ -162,8 +162,8 @@ def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGen
 
     Args:
         model ([`RnnAttnForConditionalGeneration`]): a float32 model on the CPU. Its linear and recurrent layers are
-            replaced, but for an `"rnn_tanh"` encoder's, for which torch has no kernel. An output layer that is tied to
-            the embeddings becomes a matrix of its own.
+            replaced, but for those of an encoder that is neither LSTM nor GRU: torch has no kernel. An output layer
+            that is tied to the embeddings becomes a matrix of its own.
 
     Returns:
         [`RnnAttnForConditionalGeneration`]: the same model, in evaluation mode and without gradients.
@@ -178,7 +178,7 @@ def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGen
         )
     model.eval().requires_grad_(False)
     encoder, decoder = model.model.encoder, model.model.decoder
-    if model.config.encoder_cell_type != "rnn_tanh":
+    if model.config.encoder_cell_type in ("lstm", "gru"):
         encoder.layers = nn.ModuleList(map(Int8Layer, cast(Iterable[nn.RNNBase], encoder.layers)))
     decoder.recurrence = Int8Recurrence(model.config, decoder.recurrence).eval()
     for name, module in list(model.named_modules()):
