@@ -15,7 +15,7 @@ import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .evaluation import TextMetric
-from .model.tokenization_rnn_attn import sides_of
+from .model.pipeline_rnn_attn import sides_of
 
 
 Links = set[tuple[int, int]]

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+import transformers
 from torch import nn
 
 from .model.cache_rnn_attn import PARTS, DecoderState
@@ -144,13 +145,13 @@ def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx"
 
 
 def _exporter(format: str) -> tuple[Any, Any, Any]:
-    try:
-        from transformers import exporters
-    except ImportError as error:
+    from transformers import exporters
+
+    if not hasattr(exporters, "ExportedModel"):
         raise ImportError(
-            "exporting needs `transformers.exporters`, which this version of transformers has not; run "
-            "`pip install 'hf-rnn-attn[export]'`"
-        ) from error
+            f"Exporting needs transformers 5.23 or newer, got {transformers.__version__}. Run "
+            "`pip install 'hf-rnn-attn[export]'`."
+        )
     if format == "onnx":
         return exporters.OnnxExporter(), exporters.OnnxConfig, exporters.ExportedModel
     if format == "torch":

@@ -21,7 +21,8 @@ from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 import hf_rnn_attn  # noqa: F401  registers RnnAttnTokenizer with AutoTokenizer
-from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer, sides_of
+from hf_rnn_attn.model.pipeline_rnn_attn import sides_of
+from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
 from hf_rnn_attn.tokenization import train_tokenizer
 
 

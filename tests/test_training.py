@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -47,6 +48,7 @@ from hf_rnn_attn.training.run import keep_compiled_products
 
 SOURCE_WORDS = ["eins", "zwei", "drei", "rot", "blau", "hund", "katze", "haus"]
 TARGET_WORDS = ["one", "two", "three", "red", "blue", "dog", "cat", "house"]
+PLAIN = SimpleNamespace(bf16=False, fp16=False)
 WORDS = dict(zip(SOURCE_WORDS, TARGET_WORDS, strict=True))
 
 
@@ -89,7 +91,7 @@ def test_scheduled_sampling_feeds_the_models_own_tokens(options):
     model = make_model(**options).train()
     inputs = {"input_ids": torch.tensor([SOURCES[0]]), "labels": torch.tensor([TARGETS[0]])}
     callback, state = ScheduledSamplingCallback("linear", k=1.0, c=0.25), TrainerState()
-    callback.on_train_begin(None, state, TrainerControl(), model=model)
+    callback.on_train_begin(PLAIN, state, TrainerControl(), model=model)
     with torch.no_grad():
         forced = model(**inputs).logits
         state.global_step = 4
@@ -104,6 +106,19 @@ def test_scheduled_sampling_feeds_the_models_own_tokens(options):
         callback.on_train_end(None, state, TrainerControl(), model=model)
         torch.testing.assert_close(model.train()(**inputs).logits, forced)
     assert not torch.allclose(sampled, forced)
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_scheduled_sampling_predicts_in_the_precision_of_the_training(bf16, dtype):
+    model, seen = make_model().float().train(), []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    callback = ScheduledSamplingCallback("exponential", k=0.5)
+    arguments = SimpleNamespace(bf16=bf16, fp16=False)
+    callback.on_train_begin(arguments, TrainerState(global_step=9), TrainerControl(), model=model)
+    # the trainer's autocast is around `forward` alone
+    model.forward = lambda **inputs: inputs
+    inputs = model(input_ids=torch.tensor([SOURCES[0]]), labels=torch.tensor([TARGETS[0]]))
+    assert inputs["decoder_input_ids"].shape == (1, 5) and seen == [dtype] * 4
 
 
 def test_scheduled_sampling_mixes_at_the_given_rate():

@@ -24,6 +24,7 @@ from ..model.decoder_rnn_attn import Decoding
 from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
 from ..model.generation_rnn_attn import RnnAttnGenerationMixin
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
+from ..model.pipeline_rnn_attn import sides_of
 from ..model.pretrained_rnn_attn import RnnAttnPreTrainedModel
 
 
@@ -238,4 +239,4 @@ def load_ensemble(names: Sequence[str | Path]) -> tuple[RnnAttnEnsemble, PreTrai
 
 def _vocabularies(tokenizer: PreTrainedTokenizerBase) -> list[dict[str, int]]:
     """Returns token to id, of the source and the target side."""
-    return [tokenizer.get_vocab(), getattr(tokenizer, "target_tokenizer", tokenizer).get_vocab()]
+    return [side.get_vocab() for side in sides_of(tokenizer)]

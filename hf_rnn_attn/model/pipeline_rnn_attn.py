@@ -22,6 +22,7 @@ from transformers import (
     Pipeline,
     PreTrainedConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     pipelines,
 )
 from transformers.utils import logging
@@ -69,6 +70,23 @@ def check_model(model: PreTrainedModel) -> None:
         f" RnnAttnForConditionalGeneration, MarianMTModel or T5ForConditionalGeneration, but got"
         f" {type(model).__name__}. Load the checkpoint with AutoModelForSeq2SeqLM, or use another task for it."
     )
+
+
+def sides_of(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
+    """Returns the tokenizers of the source and of the target texts: the same object twice for one joint vocabulary.
+
+    Example:
+    ```python
+    >>> source_side, target_side = sides_of(tokenizer)
+    >>> source_side.tokenize("ein Hund"), target_side.tokenize("a dog")
+    (['▁ein', '▁Hund'], ['▁a', '▁dog'])
+
+    ```
+    """
+    # no isinstance: code from the Hub brings a class of its own, under the name of another module
+    if hasattr(tokenizer, "target_tokenizer"):
+        return cast(Any, tokenizer).source_tokenizer, cast(Any, tokenizer).target_tokenizer
+    return tokenizer, tokenizer
 
 
 def attention_of_sequences(outputs: Any) -> torch.Tensor:
@@ -311,7 +329,7 @@ class TranslationPipeline(Pipeline):
 
     def _source_words(self, text: str, truncation: Any) -> list[str]:
         """Returns what each source token stands for in the text; an empty string for a special token."""
-        tokenizer = getattr(self.tokenizer, "source_tokenizer", self.tokenizer)
+        tokenizer, _ = sides_of(cast(PreTrainedTokenizerBase, self.tokenizer))
         if not tokenizer.is_fast:
             raise ValueError(
                 f"replace_unknown has to know where a token stands in the text, which {type(tokenizer).__name__} does"
@@ -457,7 +475,7 @@ class TranslationPipeline(Pipeline):
             # Marian and FSMT: convert_ids_to_tokens() knows only the target vocabulary
             tokens = {token_id: token for token, token_id in self.tokenizer.get_src_vocab().items()}
             return [tokens[token_id] for token_id in token_ids]
-        return getattr(self.tokenizer, "source_tokenizer", self.tokenizer).convert_ids_to_tokens(token_ids)
+        return sides_of(cast(PreTrainedTokenizerBase, self.tokenizer))[0].convert_ids_to_tokens(token_ids)
 
 
 def translation_pipeline(**options: Any) -> TranslationPipeline:

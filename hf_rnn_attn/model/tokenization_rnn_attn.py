@@ -8,9 +8,9 @@ tokenizer serves them.
 """
 
 import os
-from typing import Any, cast
+from typing import Any
 
-from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
@@ -189,23 +189,6 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         target_file = os.path.join(save_directory, prefix + TARGET_TOKENIZER_FILE)
         self._target_backend.save(target_file)
         return (*file_names, target_file)
-
-
-def sides_of(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
-    """Returns the tokenizers of the source and of the target texts: the same object twice for one joint vocabulary.
-
-    Example:
-    ```python
-    >>> source_side, target_side = sides_of(tokenizer)
-    >>> source_side.tokenize("ein Hund"), target_side.tokenize("a dog")
-    (['▁ein', '▁Hund'], ['▁a', '▁dog'])
-
-    ```
-    """
-    # no isinstance: code from the Hub brings a class of its own, under the name of another module
-    if hasattr(tokenizer, "target_tokenizer"):
-        return cast(Any, tokenizer).source_tokenizer, cast(Any, tokenizer).target_tokenizer
-    return tokenizer, tokenizer
 
 
 RnnAttnTokenizer.register_for_auto_class()

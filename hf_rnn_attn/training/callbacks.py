@@ -81,11 +81,14 @@ class ScheduledSamplingCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, *, model: Any, **kwargs: Any) -> None:
         """Puts the sampling before the model's `forward`."""
+        dtype = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
 
         def mix(module: Any, positional: Any, keywords: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             ratio = self.teacher_forcing_ratio(state.global_step)
             if module.training and ratio < 1:
-                keywords = {**keywords, **_mixed_inputs(module, ratio, **keywords)}
+                # the trainer puts `forward` itself under autocast, after this
+                with torch.autocast(module.device.type, dtype, enabled=dtype is not None):
+                    keywords = {**keywords, **_mixed_inputs(module, ratio, **keywords)}
             return positional, keywords
 
         self._hook = model.register_forward_pre_hook(mix, with_kwargs=True)

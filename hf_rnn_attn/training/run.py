@@ -37,7 +37,7 @@ from ..data import encode_pairs, group_references, read_pairs
 from ..evaluation import TextMetric, load_metric, score_texts, trainer_metrics
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
-from ..model.tokenization_rnn_attn import sides_of
+from ..model.pipeline_rnn_attn import sides_of
 from ..tokenization import special_ids, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints
