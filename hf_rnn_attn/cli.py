@@ -9,6 +9,7 @@ is imported by the command that does.
 import contextlib
 import itertools
 import json
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,8 +21,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_rnn_attn_cli import build_parser, main
 
-from . import BUNDLED
-from .inference.bulk import translate_lines
+from . import BUNDLED, __version__
+from .inference.bulk import resumable_output, translate_lines
 from .inference.ensemble import load_ensemble
 from .inference.quantization import quantize
 from .model.pipeline_rnn_attn import translation_pipeline
@@ -85,11 +86,27 @@ def translate(arguments: Namespace) -> None:
         raise ValueError("expected sentences or --input, got both")
     translate_all = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
     with contextlib.ExitStack() as stack:
-        source = arguments.text or _open_text(arguments.input, "r", sys.stdin, stack)
-        target = _open_text(arguments.output, "w", sys.stdout, stack)
-        for translations in _with_progress(translate_all(line.rstrip("\r\n") for line in source)):
+        source = iter(arguments.text or _open_text(arguments.input, "r", sys.stdin, stack))
+        if arguments.output is None or (os.path.exists(arguments.output) and not os.path.isfile(arguments.output)):
+            target, done = _open_text(arguments.output, "w", sys.stdout, stack), 0
+        else:
+            target, done = stack.enter_context(resumable_output(arguments.output, _translation_settings(arguments)))
+        if done:
+            print(f"going on after line {done} of {arguments.output}.partial", file=sys.stderr)
+        lines = (line.rstrip("\r\n") for line in itertools.islice(source, done, None))
+        for translations in _with_progress(translate_all(lines)):
             target.writelines(translation + "\n" for translation in translations)
             target.flush()
+
+
+def _translation_settings(arguments: Namespace) -> dict[str, Any] | None:
+    """Returns what the translations of a call depend on, or `None` if its source cannot be read a second time."""
+    if arguments.input is None or not os.path.isfile(arguments.input):
+        return None
+    names = ("models", "beams", "int8", "batch_tokens", "replace_unknown", "input")
+    file = Path(arguments.input).stat()
+    settings = {name: getattr(arguments, name) for name in names}
+    return settings | {"version": __version__, "size": file.st_size, "changed": file.st_mtime_ns}
 
 
 def _read_replacements(dictionary: bool | str | None) -> dict:
@@ -213,11 +230,11 @@ def demo(arguments: Namespace) -> None:
 def _load_model(name: str):
     """Returns model and tokenizer of a checkpoint folder or Hub id."""
     tokenizer = _load_tokenizer(name)
-    return AutoModelForSeq2SeqLM.from_pretrained(name), tokenizer
+    return AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False), tokenizer
 
 
 def _load_tokenizer(name: str):
-    return AutoTokenizer.from_pretrained(name)
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool = False, **options):
@@ -233,7 +250,7 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool
         ensemble, tokenizer = load_ensemble(models)
         parts = {"model": ensemble, "tokenizer": tokenizer}
     generation = {} if beams is None else {"num_beams": beams}
-    translator = translation_pipeline(**parts, **generation, **options)
+    translator = translation_pipeline(**parts, **generation, **options, trust_remote_code=False)
     if int8:
         quantize(translator.model)
     return translator

@@ -110,3 +110,37 @@ def test_batches_translate_as_one_line_at_a_time_does(translator, one_by_one, sm
     assert [len(window) for window in windows] == [3, 3, 2]
     assert sum(windows, []) == one_by_one
     assert len(set(one_by_one)) > 4
+
+
+def write_lines(path, settings, lines, stop_after=None):
+    with bulk.resumable_output(path, settings) as (file, done):
+        for number, line in enumerate(lines[done:], start=done):
+            if number == stop_after:
+                file.flush()
+                raise KeyboardInterrupt
+            file.write(f"{line}\n")
+    return done
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 3, 4, 7])
+def test_a_file_that_was_cut_off_is_gone_on_with(stop_after, tmp_path, small_windows):
+    lines, path = [f"Zeile {number}" for number in range(8)], tmp_path / "out.txt"
+    path.write_text("of before", "utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        write_lines(path, {"beams": 5}, lines, stop_after)
+    # half of a line, as a kill may leave it
+    with open(f"{path}.partial", "a", encoding="utf-8") as file:
+        file.write("Zei")
+    assert path.read_text("utf-8") == "of before"
+    assert write_lines(path, {"beams": 5}, lines) == stop_after // 3 * 3
+    assert path.read_text("utf-8") == "".join(f"{line}\n" for line in lines)
+    assert [file.name for file in tmp_path.iterdir()] == ["out.txt"]
+
+
+@pytest.mark.parametrize(("before", "after"), [({"beams": 5}, {"beams": 1}), ({}, None), (None, {}), (None, None)])
+def test_other_or_no_settings_begin_anew(before, after, tmp_path, small_windows):
+    lines, path = [str(number) for number in range(8)], tmp_path / "out.txt"
+    with pytest.raises(KeyboardInterrupt):
+        write_lines(path, before, ["other"] * 8, 7)
+    assert write_lines(path, after, lines) == 0
+    assert path.read_text("utf-8").splitlines() == lines

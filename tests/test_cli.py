@@ -4,6 +4,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,59 @@ def test_a_mistake_is_one_line_and_status_two(arguments, message, translator, ca
     assert cli.main(arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("hf-rnn-attn: error: ") and message in printed and printed.count("\n") == 1
+
+
+def test_a_file_can_be_translated_into_itself(translator, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("ein hund\n\nb\n", "utf-8")
+    assert cli.main(["translate", "-i", str(path), "-o", str(path)]) == 0
+    assert path.read_text("utf-8") == "EIN HUND\n\nB\n"
+
+
+def test_an_output_that_is_no_file_is_written_and_not_replaced(translator, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert cli.main(["translate", "ein hund", "-o", str(pipe)]) == 0
+    assert os.read(reader, 100) == b"EIN HUND\n"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_second_start_goes_on_where_the_first_was_stopped(translator, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hf_rnn_attn.inference.bulk.WINDOW_LINES", 2)
+    source, target = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("a\nb\nc\nd\ne\n", "utf-8")
+    command = ["translate", "-i", str(source), "-o", str(target)]
+    whole, calls = type(translator).__call__, []
+
+    def stopped(self, lines, **options):
+        calls.append(lines)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(self, lines, **options)
+
+    monkeypatch.setattr(type(translator), "__call__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(command)
+    assert not target.exists()
+    assert cli.main(command) == 0
+    assert "going on after line 2" in capsys.readouterr().err
+    assert target.read_text("utf-8") == "A\nB\nC\nD\nE\n"
+
+
+def test_the_code_of_a_folder_is_never_run(tmp_path, monkeypatch, capsys):
+    mark = tmp_path / "was run"
+    code = {"AutoConfig": "evil.Config", "AutoModelForSeq2SeqLM": "evil.Model"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": code}), "utf-8")
+    (tmp_path / "evil.py").write_text(
+        f"open({str(mark)!r}, 'w')\nfrom transformers import PreTrainedConfig as Config\n"
+    )
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    folder = str(tmp_path)
+    for command in (["translate", "a", "--model", folder], ["export", folder, str(tmp_path / "out")]):
+        assert cli.main(command) == 2
+        assert not mark.exists() and capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_model_that_is_missing_is_one_line(capsys, monkeypatch, tmp_path):

@@ -6,8 +6,13 @@ Lines are read in windows; inside a window they are sorted by length into batche
 back before the window is handed out.
 """
 
+import contextlib
 import itertools
+import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
 
 
 WINDOW_LINES = 4096
@@ -52,3 +57,35 @@ def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) ->
         size = max(1, tokens_per_batch // max(1, lengths[rows[0]]))
         yield rows[:size]
         rows = rows[size:]
+
+
+@contextlib.contextmanager
+def resumable_output(path: str | Path, settings: dict[str, Any] | None) -> Iterator[tuple[TextIO, int]]:
+    """Opens a file of translations that takes its place when it is complete, and that a second start goes on with.
+
+    Until then the lines are in `path.partial`, and `path` is what it was. Only whole windows count, so that a file that
+    was gone on with has the batches, and the bytes, of one that was written at once.
+
+    Args:
+        path (`str` or `Path`): the file to write.
+        settings (`dict`, *optional*): what the translations depend on, as JSON writes it. With other settings than
+            those of the partial file, or with none, the start is anew.
+
+    Yields:
+        The file, and the number of lines that are in it already.
+    """
+    partial, about = Path(f"{path}.partial"), Path(f"{path}.partial.json")
+    text, done = json.dumps(settings, sort_keys=True), 0
+    if settings is not None and partial.is_file() and about.is_file() and about.read_text("utf-8") == text:
+        with partial.open("rb") as file:
+            done = sum(1 for line in file if line.endswith(b"\n")) // WINDOW_LINES * WINDOW_LINES
+            file.seek(0)
+            kept = sum(len(line) for line in itertools.islice(file, done))
+        os.truncate(partial, kept)
+    else:
+        about.write_text(text, "utf-8")
+        partial.write_bytes(b"")
+    with partial.open("a", encoding="utf-8", newline="\n") as file:
+        yield file, done
+    os.replace(partial, path)
+    about.unlink()

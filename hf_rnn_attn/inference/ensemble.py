@@ -223,14 +223,14 @@ def load_ensemble(names: Sequence[str | Path]) -> tuple[RnnAttnEnsemble, PreTrai
     Raises:
         ValueError: no checkpoint, one of another kind of model, or checkpoints whose vocabularies differ.
     """
-    tokenizers = [AutoTokenizer.from_pretrained(name) for name in names]
+    tokenizers = [AutoTokenizer.from_pretrained(name, trust_remote_code=False) for name in names]
     for name, tokenizer in zip(names[1:], tokenizers[1:], strict=True):
         if _vocabularies(tokenizer) != _vocabularies(tokenizers[0]):
             raise ValueError(
                 f"ensemble: {name} has another vocabulary than {names[0]}; models that translate together "
                 "must share their vocabularies. Train them with one tokenizer."
             )
-    models = [AutoModelForSeq2SeqLM.from_pretrained(name) for name in names]
+    models = [AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False) for name in names]
     for name, model in zip(names, models, strict=True):
         if model.config.model_type != RnnAttnConfig.model_type:
             raise ValueError(f"ensemble: {name} is a model of the type {model.config.model_type}, expected rnn_attn")

@@ -475,7 +475,8 @@ class TranslationPipeline(Pipeline):
             # Marian and FSMT: convert_ids_to_tokens() knows only the target vocabulary
             tokens = {token_id: token for token, token_id in self.tokenizer.get_src_vocab().items()}
             return [tokens[token_id] for token_id in token_ids]
-        return sides_of(cast(PreTrainedTokenizerBase, self.tokenizer))[0].convert_ids_to_tokens(token_ids)
+        source_side, _ = sides_of(cast(PreTrainedTokenizerBase, self.tokenizer))
+        return cast(list[str], source_side.convert_ids_to_tokens(token_ids))
 
 
 def translation_pipeline(**options: Any) -> TranslationPipeline:

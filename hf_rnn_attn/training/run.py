@@ -138,13 +138,13 @@ def _prepare_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Trains the tokenizer once, on the first process; every process, and every resumed run, reads what was saved."""
     if isinstance(recipe.model, str):
-        return AutoTokenizer.from_pretrained(recipe.model)
+        return AutoTokenizer.from_pretrained(recipe.model, trust_remote_code=False)
     folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0 and not arguments.resume_from_checkpoint:
             tokenizer = train_tokenizer(_texts(pairs, "source"), _texts(pairs, "target"), **recipe.tokenizer)
             tokenizer.save_pretrained(folder)
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _texts(pairs: Any, side: str) -> Iterator[str]:
@@ -153,9 +153,9 @@ def _texts(pairs: Any, side: str) -> Iterator[str]:
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     if isinstance(recipe.model, str):
-        config = AutoConfig.from_pretrained(recipe.model)
+        config = AutoConfig.from_pretrained(recipe.model, trust_remote_code=False)
         _set_dropout(config, recipe.training.dropout)
-        model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model, config=config)
+        model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model, config=config, trust_remote_code=False)
     else:
         source_side, target_side = sides_of(tokenizer)
         config = RnnAttnConfig(
