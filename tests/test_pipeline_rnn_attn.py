@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The translation pipeline, on tiny random models and tokenizers made here: those of the library, and this one."""
 
+import collections
 import logging
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     GenerationConfig,
@@ -184,12 +188,6 @@ def test_arguments_of_the_pipeline_hold_for_every_call(model, tokenizer):
     translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu", **settings)
     assert len(translator(TEXT)[0]["translation_token_ids"]) == 4
     assert len(translator(TEXT, max_new_tokens=5)[0]["translation_token_ids"]) == 6
-
-
-@pytest.mark.parametrize("wrong", [5, None, (TEXT, TEXT)])
-def test_what_is_no_text_is_refused(translator, wrong):
-    with pytest.raises(TypeError, match="takes a str or a list of str"):
-        translator(wrong)
 
 
 def test_truncation_cuts_the_source_only_on_request(translator, tokenizer):
@@ -430,6 +428,45 @@ def test_languages_of_task():
             languages_of_task(wrong)
 
 
+# Texts without words, and sequences that are no lists
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t \n", "\u00a0\u2003"])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_text_without_words_has_an_empty_translation(translator, blank, batch_size):
+    (expected,) = translator(TEXT)
+    assert expected["translation_text"]
+    assert translator(blank) == [{"translation_text": ""}]
+    records = translator([TEXT, blank], batch_size=batch_size, num_return_sequences=2, num_beams=2)
+    assert [record["translation_text"] != "" for record in records[0]] == [True, True]
+    assert [record["translation_text"] for record in records[1]] == ["", ""]
+    (record,) = translator(blank, output_attentions=True)
+    assert record["translation_text"] == "" and record["target_tokens"] == [] == record["attention"]
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        tuple,
+        np.array,
+        lambda texts: np.array(texts, dtype=object),
+        pd.Series,
+        collections.deque,
+        lambda texts: Dataset.from_dict({"text": texts})["text"],
+    ],
+)
+def test_a_sequence_of_texts_works_like_a_list(translator, sequence):
+    texts = [TEXT, "ein Haus", "Luftschiff"]
+    assert translator(sequence(texts)) == translator(texts)
+    assert translator(sequence([])) == []
+
+
+@pytest.mark.parametrize("inputs", [5, None, b"ein Haus", ("ein Haus", 5), {"text": "ein Haus"}, {"ein Haus"}])
+def test_what_is_no_text_is_refused(translator, inputs):
+    with pytest.raises(TypeError, match=r"takes a str or a list of str, but got .* one column"):
+        translator(inputs)
+
+
 # Unknown words
 
 
@@ -444,7 +481,7 @@ class Parrot(RnnAttnForConditionalGeneration):
         sequences = torch.tensor([[0, *self.words]]).expand(batch_size, -1)
         places = torch.arange(steps).clamp(max=length - 1)
         attention = torch.nn.functional.one_hot(places, length).float()  # (T, S)
-        steps = tuple((row.expand(batch_size, 1, 1, -1),) for row in attention)
+        steps = tuple((row.repeat(batch_size, 1, 1, 1),) for row in attention)
         return SimpleNamespace(sequences=sequences, cross_attentions=steps)
 
 
@@ -469,6 +506,28 @@ def test_unknown_words_are_replaced_by_what_was_looked_at(tokenizer, replace_unk
     assert set(records[0]) == {"translation_text"}
     nested = translator([texts], replace_unknown=replace_unknown)[0]
     assert [record["translation_text"] for record in nested] == [expected, "Luftschiff a Luftschiff"]
+
+
+class TwoSentences(Parrot):
+    """Returns two hypotheses; the second looks at the second word of the source alone."""
+
+    def generate(self, input_ids, **kwargs):
+        outputs = super().generate(input_ids.repeat_interleave(2, dim=0), **kwargs)
+        for (attention,) in outputs.cross_attentions:
+            attention[1::2] = torch.eye(input_ids.shape[1])[1]
+        return outputs
+
+
+def test_each_hypothesis_of_a_padded_batch_takes_words_of_its_own_sentence(tokenizer):
+    model = TwoSentences(rnn_attn(len(tokenizer)).config)
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu", replace_unknown=True)
+    records = translator([["Zeppelin fährt Ballon", "Luftschiff ahoi"]])[0]
+    assert [record["translation_text"] for record in records] == [
+        "Zeppelin a Ballon",
+        "fährt a fährt",
+        "Luftschiff a Luftschiff",
+        "ahoi a ahoi",
+    ]
 
 
 def test_replacing_unknown_words_and_showing_attention_go_together(tokenizer):
@@ -537,8 +596,14 @@ def test_attention_with_a_generation_config_is_asked_for_in_a_copy(translator, m
     assert config.to_dict() == before
 
 
-def test_attention_of_a_list_inside_the_list(translator):
+@pytest.mark.parametrize("padding_side", ["right", "left"])
+def test_attention_of_a_list_inside_the_list(translator, tokenizer, padding_side):
     settings = {"output_attentions": True, "max_new_tokens": LENGTH, "num_return_sequences": 2}
+    if padding_side == "left":
+        # not Marian: its position embeddings count the padding
+        model = rnn_attn(len(tokenizer))
+        translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+        tokenizer.padding_side = "left"
     (records,) = translator([[TEXT, LONG_TEXT]], **settings)
     separate = [record for text in (TEXT, LONG_TEXT) for record in translator(text, **settings)]
     for record, expected in zip(records, separate, strict=True):

@@ -120,6 +120,15 @@ def attention_of_sequences(outputs: Any) -> torch.Tensor:
     return steps[rows, torch.arange(rows.shape[1], device=rows.device)]
 
 
+def _list_of_texts(inputs: Any) -> Any:
+    """Returns a tuple, array, series or column of texts as a list, and everything else as it is."""
+    is_sequence = all(hasattr(inputs, name) for name in ("__len__", "__iter__", "__getitem__"))
+    if not is_sequence or isinstance(inputs, (str, list, bytes, Mapping, torch.utils.data.Dataset)):
+        return inputs
+    texts = list(inputs)
+    return texts if all(isinstance(text, str) for text in texts) else inputs
+
+
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the values that are not `None`."""
     return {name: value for name, value in values.items() if value is not None}
@@ -275,13 +284,15 @@ class TranslationPipeline(Pipeline):
 
         Args:
             inputs: a `str`, a list of them, or a dataset or generator of them; an element may itself be a list of
-                `str`, which is translated as one padded batch.
+                `str`, which is translated as one padded batch. A tuple, an array, a series or the column of a data set
+                works like a list. A text of white space alone has an empty translation.
             kwargs: see the class.
 
         Returns:
             For a `str` a list with one dict per returned sequence; for a list of `str` one flat list of dicts if each
             has one returned sequence, else a list of such lists; for a dataset or generator an iterable of such lists.
         """
+        inputs = _list_of_texts(inputs)
         if isinstance(inputs, list) and not inputs:
             return []
         results: Any = super().__call__(inputs, **kwargs)
@@ -310,21 +321,26 @@ class TranslationPipeline(Pipeline):
         """
         is_batch = isinstance(inputs, list)
         if not all(isinstance(text, str) for text in (inputs if is_batch else [inputs])):
-            raise TypeError(f"The translation pipeline takes a str or a list of str, but got {inputs!r}.")
+            raise TypeError(
+                f"The translation pipeline takes a str or a list of str, but got {inputs!r}. Of a data set pass one"
+                ' column, e.g. translator(dataset["text"]).'
+            )
         settings = {"padding": is_batch, "truncation": truncation, "return_tensors": "pt"}
         if hasattr(self.tokenizer, "_build_translation_inputs"):
             task_src_lang, task_tgt_lang = languages_of_task(self.task) or (None, None)
-            return self.tokenizer._build_translation_inputs(
+            features = self.tokenizer._build_translation_inputs(
                 inputs, src_lang=src_lang or task_src_lang, tgt_lang=tgt_lang or task_tgt_lang, **settings
             )
-        texts: Any = [self.prefix + text for text in inputs] if is_batch else self.prefix + inputs
-        features = self.tokenizer(texts, **settings)
-        # Some tokenizers make it, generate() refuses it
-        features.pop("token_type_ids", None)
-        if return_words:
-            features["source_words"] = [
-                self._source_words(text, truncation) for text in (texts if is_batch else [texts])
-            ]
+        else:
+            texts: Any = [self.prefix + text for text in inputs] if is_batch else self.prefix + inputs
+            features = self.tokenizer(texts, **settings)
+            # Some tokenizers make it, generate() refuses it
+            features.pop("token_type_ids", None)
+            if return_words:
+                features["source_words"] = [
+                    self._source_words(text, truncation) for text in (texts if is_batch else [texts])
+                ]
+        features["is_blank"] = torch.tensor([not text.strip() for text in (inputs if is_batch else [inputs])])
         return features
 
     def _source_words(self, text: str, truncation: Any) -> list[str]:
@@ -344,6 +360,7 @@ class TranslationPipeline(Pipeline):
         """Translates one batch; returns token ids, and what `postprocess` needs for attention and unknown tokens."""
         batch_size, input_length = model_inputs["input_ids"].shape
         source_words = model_inputs.pop("source_words", None)
+        is_blank = model_inputs.pop("is_blank")
         output_attentions = output_attentions or source_words is not None
         generate_kwargs = self._with_defaults(generate_kwargs)
         self._warn_if_long(input_length, generate_kwargs)
@@ -351,7 +368,11 @@ class TranslationPipeline(Pipeline):
             generate_kwargs = _with_settings(generate_kwargs, output_attentions=True, return_dict_in_generate=True)
         outputs = self.model.generate(**model_inputs, **generate_kwargs)
         output_ids = outputs if isinstance(outputs, torch.Tensor) else outputs.sequences
-        model_outputs = {"output_ids": output_ids.unflatten(0, (batch_size, -1))}
+        output_ids = output_ids.unflatten(0, (batch_size, -1))
+        if is_blank.any():
+            # There is nothing to translate, and a model would invent a sentence
+            output_ids = output_ids.masked_fill(is_blank[:, None, None], self.tokenizer.pad_token_id)
+        model_outputs = {"output_ids": output_ids}
         if output_attentions:
             model_outputs["attention"] = attention_of_sequences(outputs).unflatten(0, (batch_size, -1))
             model_outputs["input_ids"] = model_inputs["input_ids"]
