@@ -29,7 +29,10 @@ class RemovalLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord):
         if ANNOUNCES.search(message := record.getMessage()):
-            warnings.warn(message, FutureWarning, stacklevel=2)
+            # not an error, as other warnings are: it would stop the test where the library goes on
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn(message, FutureWarning, stacklevel=2)
 
 
 def pytest_configure(config):

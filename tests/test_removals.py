@@ -31,9 +31,12 @@ WARNING = 'warnings.warn("`old` is deprecated and will be removed in version 6.0
 LOG = 'logging.get_logger("transformers.x").warning("`older` is deprecated since 5.1, gone in v5.40")'
 
 
-@pytest.mark.parametrize(("line", "version"), [(WARNING, "6.0.0"), (LOG, "5.40")])
-def test_an_announced_removal_fails_the_run_and_names_its_version(tmp_path, line, version):
-    outcome = run(tmp_path, line, "-p", "removals", "-n", "1")
+@pytest.mark.parametrize(
+    ("line", "version", "options"),
+    [(WARNING, "6.0.0", []), (LOG, "5.40", []), (LOG, "5.40", ["-W", "error"])],
+)
+def test_an_announced_removal_fails_the_run_and_names_its_version(tmp_path, line, version, options):
+    outcome = run(tmp_path, line, "-p", "removals", "-n", "1", *options)
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
     assert "1 passed" in outcome.stdout and f"removal in {version}: " in outcome.stdout
     assert run(tmp_path, line).returncode == 0
