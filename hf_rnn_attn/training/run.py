@@ -7,7 +7,6 @@ computed.
 """
 
 import ctypes
-import dataclasses
 import json
 import os
 import sys
@@ -220,7 +219,7 @@ def _build_trainer(
 def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
     callbacks = []
     if recipe.training.scheduled_sampling is not None:
-        callbacks.append(ScheduledSamplingCallback(**dataclasses.asdict(recipe.training.scheduled_sampling)))
+        callbacks.append(ScheduledSamplingCallback(**recipe.training.scheduled_sampling))
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
     return callbacks
