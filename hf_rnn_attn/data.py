@@ -159,12 +159,10 @@ def read_pairs(
         raise ValueError(f"on_bad_rows must be 'error' or 'skip', got {on_bad_rows!r}")
     # a tuple, because `from_generator` takes a list for shards, and each worker would count the bad rows of some files
     corpora = tuple(data) if isinstance(data, list) else (data,)
-    numbers = [isinstance(column, int) for column in (source_column, target_column)]
-    if any(numbers) and not all(numbers):
-        raise DataError(
-            f"source_column and target_column: expected two names or two numbers, got {source_column!r} and "
-            f"{target_column!r}"
-        )
+    columns = (source_column, target_column)
+    numbers = [column for column in columns if isinstance(column, int)]
+    if numbers and (len(numbers) < 2 or min(numbers) < 1):
+        raise DataError(f"source_column and target_column: expected two names or two numbers from 1, got {columns}")
     for corpus in corpora:
         check_corpus(corpus)
         _check_files(corpus, file_format)
@@ -403,12 +401,14 @@ def _table_rows(
     _, names, problem = first
     names = [name.strip() for name in names]
     if named:
+        if problem:
+            raise DataError(f"{path}, line 1: {problem}, where the names of the columns are expected")
         columns = _column_names(path, source_column, target_column)
         _check_columns(path, names, columns)
         indices = [names.index(column) for column in columns]
     elif isinstance(source_column, int) and isinstance(target_column, int):
         indices = [source_column - 1, target_column - 1]
-    elif len(names) > 2:
+    elif len(names) > 2 and problem is None:
         raise DataError(
             f"{path}: expected two columns, got {len(names)}: {names!r:.200}. Say which with source_column and "
             "target_column: their numbers, from 1, or their names where this line has names."

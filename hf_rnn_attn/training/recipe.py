@@ -58,7 +58,7 @@ from ..tokenization import check_options, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
 MAX_VALUES = 10_000
 MAX_DEPTH = 20
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".gz")

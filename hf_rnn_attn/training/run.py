@@ -183,6 +183,8 @@ def _set_generation(model: PreTrainedModel, generation: dict[str, Any]):
         # one limit takes the place of the other
         config.max_length = config.max_new_tokens = None
     config.update(**generation)
+    # a checkpoint may say otherwise, and a score compares one translation with each source
+    config.num_return_sequences = 1
     if config.num_beams is None:
         # set, because a pipeline would choose 4
         config.num_beams = 1
