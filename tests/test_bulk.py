@@ -113,6 +113,11 @@ def test_batches_translate_as_one_line_at_a_time_does(translator, one_by_one, sm
     assert len(set(one_by_one)) > 4
 
 
+def test_the_best_of_several_translations_is_taken(translator, one_by_one, monkeypatch):
+    monkeypatch.setattr(translator.model.generation_config, "num_return_sequences", 2)
+    assert sum(bulk.translate_lines(LINES, translator, 9), []) == one_by_one
+
+
 def write_lines(path, settings, lines, stop_after=None):
     with bulk.resumable_output(path, settings) as (file, done):
         for number, line in enumerate(lines[done:], start=done):
