@@ -244,9 +244,12 @@ def _good_rows(corpora: tuple, on_bad_rows: str, **options) -> Iterator[dict[str
     try:
         for row in chain.from_iterable(_rows_of(corpus, **options) for corpus in corpora):
             total += 1
-            problem = row.problem or _problem_of(row)
+            problem, source, target = row.problem or _problem_of(row), "", ""
             if problem is None:
-                yield {"source": squeeze(row.source), "target": squeeze(row.target), "place": row.place}
+                source, target = squeeze(row.source), squeeze(row.target)
+                problem = "empty source" if not source else "empty target" if not target else None
+            if problem is None:
+                yield {"source": source, "target": target, "place": row.place}
             elif on_bad_rows == "error":
                 raise DataError(f"{row.place}: {problem}. {ADVICE}")
             else:
@@ -264,14 +267,14 @@ def _problem_of(row: Row) -> str | None:
             return f"missing {side}"
         if not isinstance(text, str):
             return f"{side} is not text but {type(text).__name__}"
+        if not text:
+            return f"empty {side}"
         if not _is_unicode(text):
             return f"broken UTF-8 in {side}"
         if len(text) > MAX_TEXT:
             return f"{side} of more than {MAX_TEXT:,} characters"
         if "\0" in text:
             return f"NUL character in {side}"
-        if not squeeze(text):
-            return f"empty {side}"
     return None
 
 
@@ -497,7 +500,7 @@ def _parquet_rows(path: Path, parquet: pq.ParquetFile, columns: tuple[str, str])
     number = 0
     names = ["translation"] if nested else list(dict.fromkeys(columns))
     # few rows at a time, because a long text that repeats is stored once and unpacked for each
-    for batch in parquet.iter_batches(batch_size=1000, columns=names):
+    for batch in parquet.iter_batches(batch_size=32, columns=names):
         texts = [_parquet_texts(path, batch, column, nested) for column in columns]
         for source, target in zip(*texts, strict=True):
             yield Row(f"{path}, row {number}", source, target)
@@ -592,7 +595,7 @@ def _encoded_rows(dataset, tokenizer, limits: dict[str, int | None], on_long: st
 
 def _tokenized(dataset, tokenizer) -> Iterator[tuple[dict[str, str], dict[str, list[int]]]]:
     """Yields each pair with its encoding. Fast tokenizers are fast on many texts at a time only."""
-    for batch in dataset.iter(batch_size=1000):
+    for batch in dataset.iter(batch_size=32):
         encoded = tokenizer(batch["source"], text_target=batch["target"])
         for index in range(len(batch["source"])):
             pair = {name: column[index] for name, column in batch.items()}

@@ -65,7 +65,7 @@ SPACE = "▁"
 # the property White_Space of Unicode, U+200B, and the separators that Python counts too, for regular expressions of
 # Python and of the tokenizers
 WHITE_SPACE = r"\t-\r\x1c-\x20\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000"
-BYTE_ORDER_MARK = r"\ufeff"
+_RUN_OF_WHITE_SPACE = re.compile(f"[{WHITE_SPACE}]+")
 LETTER = r"\p{L}\p{M}"
 # a piece takes the one space before it; letters, digits and signs never share a piece, so that no name of a special
 # token or of a byte, all of which mix signs and letters, can be put together from text
@@ -75,14 +75,14 @@ WORD_PATTERN = f"{SPACE}?[{LETTER}\\p{{N}}]+|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]"
 
 def squeeze(text: str) -> str:
     """Returns the text with one space for every run of white space and none at the ends, as the tokenizers read it."""
-    return re.sub(f"[{WHITE_SPACE}]+", " ", re.sub(BYTE_ORDER_MARK, "", text)).strip(" ")
+    return _RUN_OF_WHITE_SPACE.sub(" ", text.replace("\ufeff", "")).strip(" ")
 
 
 def _normalizer(kind: TokenizerKind, lowercase: bool) -> normalizers.Normalizer:
     steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lowercase else []
     steps += [
         normalizers.NFC(),
-        normalizers.Replace(Regex(BYTE_ORDER_MARK), ""),
+        normalizers.Replace(Regex(r"\ufeff"), ""),
         normalizers.Replace(Regex(f"[{WHITE_SPACE}{SPACE}]+"), " "),
         normalizers.Strip(),
     ]

@@ -350,6 +350,13 @@ def test_what_is_no_recipe_is_refused_in_one_line(tmp_path, content, message):
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("override", ["", "=", "a", "training.=1", "training.run_name=[\na\n", "a\nb", "a=!!x\nb"])
+def test_an_assignment_that_is_none_is_refused_in_one_line(write, override):
+    with pytest.raises(ValueError, match="^--set ") as error:
+        load_recipe(write(MINIMAL), [override])
+    assert "\n" not in str(error.value)
+
+
 def test_byte_order_marks_and_aliases_are_read(write):
     recipe = load_recipe(write("\ufeffdata: {train: &t t.tsv, validation: *t}\ntraining: {output_dir: o}"))
     assert recipe.data.train == recipe.data.validation == str(Path(recipe.file).parent / "t.tsv")

@@ -370,7 +370,7 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"dropout": 0.1}, "dropout is for a checkpoint to tune; set model.encoder_dropout"),
         ({"average_checkpoints": 2, "save_strategy": "no"}, "average_checkpoints needs training.save_strategy: epoch"),
         (
-            {"average_checkpoints": 3, "save_total_limit": 2},
+            {"average_checkpoints": 3, "save_total_limit": 2, "save_strategy": "epoch"},
             "save_total_limit: expected at least average_checkpoints, 3",
         ),
         ({"lr_scheduler_kwargs": {"factr": 1}}, "training.lr_scheduler_kwargs: .* unexpected keyword argument 'factr'"),

@@ -9,7 +9,7 @@ tokenizer serves them.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerFast
@@ -22,7 +22,7 @@ Text = str | list[str] | list[list[str]]
 
 
 @contextlib.contextmanager
-def _reading(file: str | None) -> Iterator[None]:
+def _reading(file: str | None) -> Generator[None]:
     """Raises a ValueError that names the file where the `tokenizers` library cannot read it."""
     try:
         yield

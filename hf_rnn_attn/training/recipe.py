@@ -433,14 +433,16 @@ def _apply_override(raw: dict[str, Any], override: str):
     """Writes one `section.key=value` into the raw mapping, to be checked like what the file says."""
     name, equals, value = override.partition("=")
     *parents, last = name.strip().split(".")
+    # in one line, whatever the value holds
+    where = f"--set {' '.join(override.split())[:200]}"
     if not equals or not last:
-        raise ValueError(f"--set {override}: expected section.key=value, such as training.num_train_epochs=3")
+        raise ValueError(f"{where}: expected section.key=value, such as training.num_train_epochs=3")
     target = raw
     for depth, parent in enumerate(parents):
         child = target.get(parent)
         target[parent] = {} if child is None else child
-        target = _check_mapping(target[parent], f"--set {override}", ".".join(parents[: depth + 1]))
-    target[last] = _parse_yaml(value, f"--set {override}")
+        target = _check_mapping(target[parent], where, ".".join(parents[: depth + 1]))
+    target[last] = _parse_yaml(value, where)
 
 
 def _build_recipe(raw: dict[str, Any], path: Path) -> Recipe:
