@@ -53,6 +53,7 @@ ORDER = [
     "training.checkpoints",
     "training.run",
     "export",
+    "published",
     "hub",
     "demo.demo",
     "cli",
