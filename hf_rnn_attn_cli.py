@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from hf_rnn_attn import cli
 
             continuation = cli.continuation
+            cli.hide_loading()
             _write_utf8(sys.stdout)
             getattr(cli, arguments.command)(arguments)
             sys.stdout.flush()
@@ -94,7 +95,7 @@ def _reason(error: Exception) -> str | None:
     elif isinstance(error, ValueError | OSError | ImportError):
         text = str(error)
     elif isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES):
-        text = f"the memory, or a process, was not enough: {error or 'out of memory'}"
+        text = f"the memory, or a process, was not enough: {str(error) or 'out of memory'}"
     else:
         return None
     text = " ".join(text.split())

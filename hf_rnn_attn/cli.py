@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
 )
 from tqdm import tqdm
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils import logging
 
 from hf_rnn_attn_cli import MOST_BEAM_TOKENS, MOST_BEAMS, PROGRAM, build_parser, main
 
@@ -47,6 +48,11 @@ __all__ = ["build_parser", "main"]
 LENGTH_EDGES = (8, 12, 16, 20)
 # of a sentence whose attention is drawn, and of a dictionary
 DRAWN_CHARACTERS, DICTIONARY_ENTRIES = 1_000, 1_000_000
+
+
+def hide_loading() -> None:
+    """Hides the library's bars of loading and saving, which take no time and stand before what is said on stderr."""
+    logging.disable_progress_bar()
 
 
 def continuation(arguments: Namespace) -> str:
