@@ -19,17 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 from tqdm import tqdm
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging
 
 from hf_rnn_attn_cli import MOST_BEAM_TOKENS, MOST_BEAMS, PROGRAM, build_parser, main
@@ -37,6 +27,7 @@ from hf_rnn_attn_cli import MOST_BEAM_TOKENS, MOST_BEAMS, PROGRAM, build_parser,
 from . import BUNDLED, __version__
 from .inference.bulk import ResumableOutput, cut_long_lines, encode_lines, read_lines, read_progress, translate_lines
 from .inference.ensemble import load_ensemble
+from .inference.loading import explain, find_model, load_model
 from .inference.quantization import quantize
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
@@ -167,7 +158,7 @@ def _translation_settings(arguments: Namespace) -> dict[str, Any] | None:
     if arguments.input is None or not os.path.isfile(arguments.input):
         return None
     names = ("beams", "int8", "batch_tokens", "max_characters", "replace_unknown")
-    files = [file for name in _model_names(arguments.models) for file in sorted(_find_model(name).iterdir())]
+    files = [file for name in _model_names(arguments.models) for file in sorted(find_model(name).iterdir())]
     if isinstance(arguments.replace_unknown, str):
         files.append(Path(arguments.replace_unknown))
     return {
@@ -226,9 +217,9 @@ def align(arguments: Namespace) -> None:
     _check_output(arguments.output)
     _check_output(arguments.dictionary)
     sources, targets, gold = _read_aligned(arguments)
-    alignments = align(*_load_model(arguments.model), sources, targets, arguments.batch_size)
+    alignments = align(*load_model(arguments.model), sources, targets, arguments.batch_size)
     if arguments.reverse:
-        other = align(*_load_model(arguments.reverse), targets, sources, arguments.batch_size)
+        other = align(*load_model(arguments.reverse), targets, sources, arguments.batch_size)
         alignments = intersect(alignments, other)
     alignments = list(alignments)
     lines = [format_links(links) for links in alignments]
@@ -311,7 +302,7 @@ def export(arguments: Namespace) -> None:
     from .export import export_graphs
 
     _check_output_folder(arguments.output)
-    model, tokenizer = _load_model(arguments.model)
+    model, tokenizer = load_model(arguments.model)
     if model.config.model_type != RnnAttnConfig.model_type:
         raise ValueError(f"{arguments.model}: expected a model of the type rnn_attn, got {model.config.model_type}")
     with _folder_of(arguments.output) as folder:
@@ -342,74 +333,17 @@ def demo(arguments: Namespace) -> None:
     run_demo(arguments.output)
 
 
-def _load_model(name: str, **options: Any):
-    """Returns model and tokenizer of a checkpoint folder or Hub id."""
-    _find_model(name)
-    with _explain(name):
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        return AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False, **options), tokenizer
-
-
-def _find_model(name: str) -> Path:
-    """Returns the folder of a checkpoint, here or in the cache of what was fetched from the Hub.
-
-    Raises:
-        OSError: there is none of that name.
-        ValueError: the name is neither a folder's nor a repository's.
-    """
-    if os.path.isdir(name):
-        if not os.path.isfile(os.path.join(name, "config.json")):
-            raise FileNotFoundError(f"{name}: no checkpoint; expected a folder that holds config.json")
-        return Path(name)
-    if os.path.exists(name):
-        raise ValueError(f"{name}: expected a checkpoint folder or the name of a model on the Hub, got a file")
-    try:
-        return Path(hf_hub_download(name, "config.json")).parent
-    except HFValidationError as error:
-        raise ValueError(f"{name}: no such folder, and no name of a model on the Hub (USER/NAME)") from error
-    except GatedRepoError as error:
-        raise OSError(
-            f"{name}: gated on the Hub; ask for access on its page and log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{name}: no such folder, and no such model on the Hub; for a private one, log in with `hf auth login`"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{name}: no such folder; the Hub cannot be reached, and no copy of such a model is in the cache"
-        ) from error
-    except EntryNotFoundError as error:
-        raise FileNotFoundError(f"{name}: the repository on the Hub holds no config.json") from error
-    except HfHubHTTPError as error:
-        raise OSError(f"{name}: the Hub answers {error.response.status_code}; try again later") from error
-
-
-@contextlib.contextmanager
-def _explain(name: str) -> Iterator[None]:
-    """Says of what the library cannot read that the checkpoint is at fault."""
-    try:
-        yield
-    except ImportError:
-        raise
-    except Exception as error:  # whatever the library stumbles over in a foreign folder
-        if "trust_remote_code" in str(error):
-            raise ValueError(f"{name}: the model needs code of its own, which this program never runs") from error
-        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-        raise ValueError(f"{name}: the checkpoint cannot be loaded: {kind}{error}") from error
-
-
 def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool = False, **options):
     """Returns a translation pipeline of one checkpoint, of several together, or of the one in the package."""
     models = _model_names(models)
     if int8 and len(models) > 1:
         raise ValueError(f"--int8 takes one model, got {len(models)}; translate without it")
     if len(models) == 1:
-        model, tokenizer = _load_model(models[0], **({"dtype": "float32"} if int8 else {}))
+        model, tokenizer = load_model(models[0], **({"dtype": "float32"} if int8 else {}))
     else:
         for name in models:
-            _find_model(name)
-        with _explain(" ".join(models)):
+            find_model(name)
+        with explain(" ".join(models)):
             model, tokenizer = load_ensemble(models)
     if options.keys() & {"replace_unknown", "output_attentions"} and _lacks_attention(model):
         raise ValueError(f"{models[0]}: expected a model with attention, this one has none; choose another --model")

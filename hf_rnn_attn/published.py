@@ -56,7 +56,7 @@ FILES = re.compile(r"README\.md|recipe\.yaml|\w+\.(png|safetensors)|\w+_rnn_attn
 LOCAL_CHECKPOINT = "checkpoint"
 SETTINGS_FILES = ("config.json", "generation_config.json", "tokenizer_config.json")
 # a column, a split, a data set, its configuration; a licence and a language as the Hub abbreviates them
-NAME, DATA_SET = re.compile(r"[\w .+-]{1,64}"), re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
+NAME, DATA_SET = re.compile(r"[\w .+-]{1,64}"), re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 LICENSE, LANGUAGE = re.compile(r"[A-Za-z0-9.+-]{1,64}"), re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 PARAMETERS = re.compile(r"[\w.*?\[\]!-]{1,200}")
 SIGNATURE = re.compile(r"[\w.:|+~-]{1,200}")
@@ -192,7 +192,7 @@ def _files(value: Any) -> Iterator[str]:
         for item in value:
             yield from _files(item)
     elif _is_file(value):
-        yield value
+        yield str(value)
 
 
 def _published_split(value: Any, names: Mapping[str, str]) -> Any:

@@ -45,7 +45,7 @@ def translator(monkeypatch):
         return shouter
 
     monkeypatch.setattr(cli, "_load_translator", load)
-    monkeypatch.setattr(cli, "_find_model", lambda name: Path(__file__).parent / "checkpoints")
+    monkeypatch.setattr(cli, "find_model", lambda name: Path(__file__).parent / "checkpoints")
     return shouter
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 import hf_rnn_attn_cli
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
-from hf_rnn_attn.inference import bulk
+from hf_rnn_attn.inference import bulk, loading
 from hf_rnn_attn.tokenization import train_tokenizer
 
 
@@ -200,7 +200,7 @@ def test_what_the_hub_answers_is_one_line(error, message, refused, monkeypatch):
     def download(*_):
         raise error
 
-    monkeypatch.setattr(cli, "hf_hub_download", download)
+    monkeypatch.setattr(loading, "hf_hub_download", download)
     line = refused("translate", "a", "--model", "user/name")
     assert f"user/name: {message}" in line or f"user/name: no such folder; {message}" in line
     assert "token=" not in line
@@ -219,7 +219,7 @@ def no_model(monkeypatch):
     def load(*_, **__):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(cli, "_load_model", load)
+    monkeypatch.setattr(cli, "load_model", load)
     monkeypatch.setattr(cli, "load_ensemble", load)
 
 
@@ -673,7 +673,7 @@ def test_a_folder_is_written_whole_or_not(command, place, monkeypatch, refused):
 
 TRANSLATE = """
 import sys
-from hf_rnn_attn.inference import bulk
+from hf_rnn_attn.inference import bulk, loading
 bulk.WINDOW_LINES = 16
 from hf_rnn_attn_cli import main
 sys.exit(main(sys.argv[1:]))

@@ -38,6 +38,7 @@ ORDER = [
     "demo.dates",
     "tokenization",
     "inference.bulk",
+    "inference.loading",
     "inference.ensemble",
     "inference.quantization",
     "importers.checkpoints",
