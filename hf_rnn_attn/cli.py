@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from hf_rnn_attn_cli import build_parser, main
 
@@ -25,6 +24,7 @@ from . import BUNDLED, __version__
 from .inference.bulk import resumable_output, translate_lines
 from .inference.ensemble import load_ensemble
 from .inference.quantization import quantize
+from .model.checkpoint_rnn_attn import load_checkpoint
 from .model.pipeline_rnn_attn import translation_pipeline
 
 
@@ -144,9 +144,9 @@ def align(arguments: Namespace) -> None:
     from .alignment import AlignmentErrorRate, align, format_links, intersect, learn_dictionary
 
     sources, targets = _read_lines(arguments.source), _read_lines(arguments.target)
-    alignments = align(*_load_model(arguments.model), sources, targets, arguments.batch_size)
+    alignments = align(*load_checkpoint(arguments.model), sources, targets, arguments.batch_size)
     if arguments.reverse:
-        other = align(*_load_model(arguments.reverse), targets, sources, arguments.batch_size)
+        other = align(*load_checkpoint(arguments.reverse), targets, sources, arguments.batch_size)
         alignments = intersect(alignments, other)
     alignments = list(alignments)
     lines = [format_links(links) for links in alignments]
@@ -202,7 +202,7 @@ def export(arguments: Namespace) -> None:
     """Writes a model as graphs."""
     from .export import export_graphs
 
-    model, tokenizer = _load_model(arguments.model)
+    model, tokenizer = load_checkpoint(arguments.model)
     export_graphs(model, arguments.format).save_pretrained(arguments.output)
     tokenizer.save_pretrained(arguments.output)
     print(f"encoder and decoder step written to {arguments.output}")
@@ -225,16 +225,6 @@ def demo(arguments: Namespace) -> None:
     from .demo.demo import run_demo
 
     run_demo(arguments.output)
-
-
-def _load_model(name: str):
-    """Returns model and tokenizer of a checkpoint folder or Hub id."""
-    tokenizer = _load_tokenizer(name)
-    return AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False), tokenizer
-
-
-def _load_tokenizer(name: str):
-    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool = False, **options):

@@ -28,6 +28,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from . import __version__
 from .data import read_pairs
+from .model.checkpoint_rnn_attn import load_checkpoint
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
 from .training.recipe import FILE_SUFFIXES
@@ -322,13 +323,12 @@ def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
 
 def _save_again(run_dir: Path, folder: Path) -> Path:
     """Saves what belongs to the model, its code included, and leaves everything else of a run behind."""
-    model = AutoModelForSeq2SeqLM.from_pretrained(run_dir, trust_remote_code=False)
+    model, tokenizer = load_checkpoint(run_dir)
     if model.config.model_type != RnnAttnConfig.model_type:
         raise ValueError(
             f"{run_dir}: the card describes models of the type {RnnAttnConfig.model_type}, got one of the type "
             f"{model.config.model_type}; publish it with its own push_to_hub()"
         )
-    tokenizer = AutoTokenizer.from_pretrained(run_dir, trust_remote_code=False)
     if folder.exists():
         shutil.rmtree(folder)
     model.save_pretrained(folder)
