@@ -21,6 +21,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import cached_file
 
 
@@ -105,7 +106,10 @@ def load_tokenizer(name: Name, **options: Any) -> PreTrainedTokenizerBase:
     if os.path.isdir(name):
         for settings in TOKENIZER_SETTINGS:
             if (file := Path(name, settings)).is_file():
-                read_settings(file)
+                kind = read_settings(file).get("tokenizer_class")
+                is_known = kind is None or (isinstance(kind, str) and tokenizer_class_from_name(kind) is not None)
+                if not is_known and not options.get("trust_remote_code"):
+                    raise ValueError(f"{file}: `tokenizer_class` must be one of transformers, got {kind!r}.")
         for backend in TOKENIZER_BACKENDS:
             if (file := Path(name, backend)).is_file():
                 check_size(file, MOST_TOKENIZER_BYTES)

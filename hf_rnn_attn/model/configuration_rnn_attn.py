@@ -241,8 +241,10 @@ class RnnAttnConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
         if not 0 <= self.initializer_range < math.inf:
             raise ValueError(f"`initializer_range` must be a number of at least 0, got {self.initializer_range}.")
-        if not isinstance(self.architectures, (list, tuple, type(None))):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"`architectures` must be a list of class names, got {self.architectures!r}.")
+        # fields of the library, which does not look at their types
+        for name, kind, what in _LIBRARY_FIELDS:
+            if not isinstance(getattr(self, name, None), (kind, type(None))):
+                raise ValueError(f"`{name}` must be {what}, got {getattr(self, name)!r}.")
         if not self.is_encoder_decoder:
             raise ValueError("`is_encoder_decoder` must be `True`, got `False`.")
         target_size = cast(int, self.decoder_vocab_size)
@@ -340,6 +342,13 @@ _COUNTS = (
     "attention_window",
     "location_size",
     "attentional_size",
+)
+
+
+_LIBRARY_FIELDS: tuple[tuple[str, type, str], ...] = (
+    ("architectures", list, "a list of class names"),
+    ("prefix", str, "a text"),
+    ("task_specific_params", dict, "a dictionary of dictionaries"),
 )
 
 

@@ -113,6 +113,8 @@ def _expectation(name: str, value: Any, vocab_size: int) -> str | None:
             _is_a(Integral, token) and 0 <= token < vocab_size for token in cast(list[Any], ids)
         )
         expected = f"tokens of the target vocabulary, from 0 to {vocab_size - 1}"
+    elif name == "bad_words_ids":
+        is_right, expected = all(value), "words of at least one token each"
     else:
         return None
     return None if is_right else expected

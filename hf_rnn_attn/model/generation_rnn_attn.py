@@ -6,6 +6,7 @@ Holds the one list of the library's private methods that are overridden. Knows t
 `select`.
 """
 
+import copy
 from typing import Any, cast
 
 import torch
@@ -78,6 +79,10 @@ class RnnAttnGenerationMixin(GenerationMixin):
     def _prepare_generation_config(
         self, generation_config: GenerationConfig | None, **kwargs: Any
     ) -> tuple[GenerationConfig, dict[str, Any]]:
+        if generation_config is not None and generation_config.is_assistant:
+            # the library passes both to an assistant, and warns of it
+            generation_config = copy.deepcopy(generation_config)
+            kwargs = generation_config.update(**kwargs)
         given = {**vars(generation_config or GenerationConfig()), **kwargs}
         given = {name: value for name, value in given.items() if value is not None}
         check_generation({**vars(self.generation_config), **given}, self.config)

@@ -44,12 +44,68 @@ def embed_tokens(
         side (`str`): what the names of the two arguments begin with in an error message.
 
     Raises:
-        ValueError: if both are given, or neither.
+        ValueError: if both are given, or neither, or if there is no token, or one that has no embedding.
     """
     if (input_ids is None) == (inputs_embeds is None):
         given = "both" if inputs_embeds is not None else "neither"
         raise ValueError(f"Pass exactly one of `{side}input_ids` and `{side}inputs_embeds`, got {given}.")
-    return table(input_ids) if inputs_embeds is None else inputs_embeds
+    if torch.compiler.is_compiling():
+        return table(input_ids) if inputs_embeds is None else inputs_embeds
+    tokens: Any = input_ids if inputs_embeds is None else inputs_embeds
+    width = () if inputs_embeds is None else (table.embedding_dim,)
+    if tokens.dim() != 2 + len(width) or tokens.shape[2:] != width or 0 in tokens.shape:
+        name, shape = ("input_ids", "") if inputs_embeds is None else ("inputs_embeds", f", {table.embedding_dim}")
+        raise ValueError(
+            f"Expected `{side}{name}` of shape (sentences, length{shape}) with at least one token, got "
+            f"{tuple(tokens.shape)}."
+        )
+    return look_up(table, tokens, side) if inputs_embeds is None else inputs_embeds
+
+
+def look_up(table: nn.Embedding, input_ids: torch.Tensor, side: str) -> torch.Tensor:
+    """Returns the embeddings (B, length, E) of tokens; see `embed_tokens`.
+
+    Raises:
+        ValueError: on a CPU, if a token has none. On a GPU the check would wait for the device at every call.
+    """
+    try:
+        return table(input_ids)
+    except (IndexError, RuntimeError) as error:
+        if input_ids.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"Expected `{side}input_ids` of type int64, got {input_ids.dtype}.") from error
+        lowest, highest = int(input_ids.min()), int(input_ids.max())
+        if lowest < 0 or highest >= table.num_embeddings:
+            raise ValueError(
+                f"Expected `{side}input_ids` from 0 to {table.num_embeddings - 1}, the tokens of the vocabulary, got "
+                f"ids from {lowest} to {highest}. Is the tokenizer that of the model?"
+            ) from error
+        raise
+
+
+def check_labels(labels: torch.Tensor, vocab_size: int, decoder_shape: tuple[int, ...] | None) -> None:
+    """Refuses labels that are no target tokens; on a GPU only their type and shape are looked at.
+
+    Args:
+        labels (`torch.Tensor` of shape `(B, T)`): the tokens to predict, -100 for none.
+        vocab_size (`int`): the number of target tokens.
+        decoder_shape (`tuple[int]`, *optional*): (B, T) of the decoder's inputs, where they are given beside labels.
+
+    Raises:
+        ValueError: for another type, shape or value.
+    """
+    if labels.dim() != 2 or (decoder_shape is not None and labels.shape != decoder_shape):
+        expected = "(sentences, length)" if decoder_shape is None else f"{tuple(decoder_shape)}, that of the inputs"
+        raise ValueError(f"Expected labels of shape {expected}, got {tuple(labels.shape)}.")
+    if labels.dtype != torch.int64:
+        raise ValueError(f"Expected labels of type int64, got {labels.dtype}.")
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    tokens = labels[labels != -100]
+    if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+        raise ValueError(
+            f"Expected labels from 0 to {vocab_size - 1}, the tokens of the vocabulary, or -100 for padding, got "
+            f"labels from {tokens.min().item()} to {tokens.max().item()}."
+        )
 
 
 def boolean_mask(attention_mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
