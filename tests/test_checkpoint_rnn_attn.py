@@ -258,7 +258,7 @@ def test_a_configuration_of_another_model_is_refused(changes, message, folder):
         ({"num_beams": "3"}, "`num_beams`: expected a whole number of at least 1 and at most 1000, got '3'"),
         ({"num_beams": 0}, "`num_beams`"),
         ({"max_length": 10**6}, "`max_length`: expected a whole number of at least 1 and at most 10000, got 1000000"),
-        ({"length_penalty": float("nan")}, "`length_penalty`: expected a finite number, got nan"),
+        ({"length_penalty": float("nan")}, "`length_penalty`: expected a number from -50 to 50, got nan"),
         ({"eos_token_id": 99}, "`eos_token_id`: expected tokens of the target vocabulary"),
         ({"eos_token_id": ...}, "`eos_token_id` is missing; it is 2 in config.json"),
         ({"decoder_start_token_id": None}, "`decoder_start_token_id` is missing; it is 1 in config.json"),

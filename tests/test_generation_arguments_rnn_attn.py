@@ -24,8 +24,8 @@ WRONG = {
     "max_new_tokens": [0, -1, "9", 1e6, 10**6, math.inf],
     "min_length": [-1, "2", 2.5],
     "min_new_tokens": [-1, "2", 10**9],
-    "length_penalty": [math.nan, math.inf, -math.inf, "x", True, [1.0]],
-    "temperature": [0, 0.0, -1.0, math.nan, math.inf, "1"],
+    "length_penalty": [1e308, -1e308, math.nan, math.inf, -math.inf, "x", True, [1.0]],
+    "temperature": [0, 1e-320, 0.0, -1.0, math.nan, math.inf, "1"],
     "top_k": [-1, 1.5, "3"],
     "top_p": [-0.1, 1.1, math.nan, "x"],
     "min_p": [-0.1, 1.1, math.nan],
@@ -37,7 +37,10 @@ WRONG = {
     "no_repeat_ngram_size": [-1, 1.5, "2"],
     "encoder_no_repeat_ngram_size": [-1, 1.5],
     "prompt_lookup_num_tokens": [0, -1, "3"],
-    "guidance_scale": [math.nan, "x"],
+    "guidance_scale": [math.nan, "x", 2.0],
+    "bad_words_ids": [5, "word", [[]]],
+    "sequence_bias": [{(5,): math.nan}, {(5,): "x"}],
+    "exponential_decay_length_penalty": [5, (1, math.nan), (1,), ("a", 1.0)],
     "max_time": [0, -1.0, math.nan],
     "do_sample": ["yes", 1, 2],
     "use_cache": ["no", 1],
@@ -90,7 +93,6 @@ def test_it_is_refused_wherever_it_comes_from(name, value):
         ({"beam_size": 3}, "beam_size"),
         ({"max_tokens": 3}, "max_tokens"),
         ({"early_stopping": "always"}, "early_stopping"),
-        ({"bad_words_ids": [[]]}, "bad_words_ids"),
         ({"bad_words_ids": []}, "bad_words_ids"),
         ({"bad_words_ids": [[99]]}, "99"),
         ({"sequence_bias": {(99,): 1.0}}, "99"),
@@ -100,6 +102,28 @@ def test_it_is_refused_wherever_it_comes_from(name, value):
 def test_settings_that_contradict_each_other_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_model().generate(**ONE, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Expected something to translate, one of inputs, input_ids"),
+        ({"inputs": [[1, 2]]}, "`inputs`: expected a tensor, got a list"),
+        ({"input_ids": "ein Hund"}, "`input_ids`: expected a tensor, got a str"),
+        ({**ONE, "attention_mask": [[1] * 7]}, "`attention_mask`: expected a tensor, got a list"),
+        ({**ONE, "decoder_input_ids": [[1]]}, "`decoder_input_ids`: expected a tensor, got a list"),
+        ({**ONE, "decoder_input_ids": torch.ones(3, 1).long()}, "rows of `decoder_input_ids` .* got 3 and 1"),
+        (
+            {**ONE, "generation_config": {"num_beams": 2}},
+            "`generation_config`: .* got a dict",
+        ),
+        ({**ONE, "cache_implementation": "paged"}, "`cache_implementation`: expected none"),
+    ],
+    ids=lambda part: next(iter(reversed(part)), "none") if isinstance(part, dict) else "",
+)
+def test_inputs_of_other_types_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_model().generate(**arguments)
 
 
 @pytest.mark.parametrize("beams", [11, 12, 13, 50])

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from transformers import GenerationConfig
 from transformers.utils import logging
 
@@ -38,9 +39,20 @@ WHOLE: dict[str, tuple[int, float]] = {
     "prompt_lookup_num_tokens": (1, math.inf),
     "top_k": (0, math.inf),
 }
-POSITIVE = ("encoder_repetition_penalty", "max_time", "repetition_penalty", "temperature")
-FINITE = ("guidance_scale", "length_penalty")
-PROBABILITIES = ("epsilon_cutoff", "eta_cutoff", "min_p", "top_h", "top_p", "typical_p")
+# the least and the most of other numbers; beyond them, powers and quotients leave the range of float32
+NUMBERS: dict[str, tuple[float, float]] = {
+    "encoder_repetition_penalty": (1e-4, 1e4),
+    "epsilon_cutoff": (0, 1),
+    "eta_cutoff": (0, 1),
+    "length_penalty": (-50, 50),
+    "max_time": (1e-9, 1e9),
+    "min_p": (0, 1),
+    "repetition_penalty": (1e-4, 1e4),
+    "temperature": (1e-4, 1e4),
+    "top_h": (0, 1),
+    "top_p": (0, 1),
+    "typical_p": (0, 1),
+}
 SWITCHES = (
     "do_sample",
     "low_memory",
@@ -62,6 +74,8 @@ TOKENS = (
     "pad_token_id",
 )
 TOKEN_LISTS = ("begin_suppress_tokens", "suppress_tokens")
+SOURCES = ("inputs", "input_ids", "inputs_embeds", "encoder_outputs")
+TENSORS = (*SOURCES[:3], "attention_mask", "decoder_attention_mask", "decoder_input_ids")
 # compare target tokens with source tokens
 ONE_VOCABULARY = ("encoder_no_repeat_ngram_size", "encoder_repetition_penalty")
 
@@ -92,18 +106,14 @@ def check_generation(settings: Mapping[str, Any], config: RnnAttnConfig) -> None
 
 def _expectation(name: str, value: Any, vocab_size: int) -> str | None:
     """Returns what is expected of a setting; `None` where the value is that."""
-    number = _is_a(Real, value)
     if name in WHOLE:
         least, most = WHOLE[name]
         limit = f" and at most {most}" if most < math.inf else ""
         is_right = _is_a(Integral, value) and least <= value <= most
         expected = f"a whole number of at least {least}{limit}"
-    elif name in POSITIVE:
-        is_right, expected = number and 0 < value < math.inf, "a number greater than 0"
-    elif name in FINITE:
-        is_right, expected = number and math.isfinite(value), "a finite number"
-    elif name in PROBABILITIES:
-        is_right, expected = number and 0 <= value <= 1, "a number from 0 to 1"
+    elif name in NUMBERS:
+        least, most = NUMBERS[name]
+        is_right, expected = _is_a(Real, value) and least <= value <= most, f"a number from {least:g} to {most:g}"
     elif name in SWITCHES:
         is_right, expected = isinstance(value, bool), "True or False"
     elif name in (*TOKENS, *TOKEN_LISTS):
@@ -114,7 +124,16 @@ def _expectation(name: str, value: Any, vocab_size: int) -> str | None:
         )
         expected = f"tokens of the target vocabulary, from 0 to {vocab_size - 1}"
     elif name == "bad_words_ids":
-        is_right, expected = all(value), "words of at least one token each"
+        is_right, expected = isinstance(value, list) and all(cast(list[Any], value)), "lists of at least one token"
+    elif name == "sequence_bias":
+        biases = list(value.values() if isinstance(value, dict) else [pair[-1] for pair in value])
+        is_right, expected = all(_is_a(Real, bias) and math.isfinite(bias) for bias in biases), "finite biases"
+    elif name == "exponential_decay_length_penalty":
+        is_right = isinstance(value, (list, tuple)) and len(cast(list[Any], value)) == 2
+        is_right = is_right and all(_is_a(Real, part) and 0 <= part < 1e4 for part in value)
+        expected = "a step and a factor, two numbers from 0 to 10000"
+    elif name == "guidance_scale":
+        is_right, expected = value == 1, "1, for guidance needs a decoder without an encoder"
     else:
         return None
     return None if is_right else expected
@@ -123,6 +142,34 @@ def _expectation(name: str, value: Any, vocab_size: int) -> str | None:
 def _is_a(kind: type, value: Any) -> bool:
     """Returns whether `value` is a number of that kind, and no truth value."""
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def check_inputs(inputs: Mapping[str, Any], generation_config: Any) -> None:
+    """Refuses inputs of `generate()` of other types, and a call without any.
+
+    Args:
+        inputs (`Mapping` from `str`): the arguments of the call, by name.
+        generation_config (`GenerationConfig`, *optional*): the argument of that name.
+
+    Raises:
+        ValueError: the argument, what was expected of it, and what came.
+    """
+    if not isinstance(generation_config, (GenerationConfig, type(None))):
+        raise ValueError(f"`generation_config`: expected a GenerationConfig, got a {type(generation_config).__name__}.")
+    if inputs.get("cache_implementation") == "paged":
+        raise ValueError("`cache_implementation`: expected none, for 'paged' needs a decoder without an encoder.")
+    for name in TENSORS:
+        if not isinstance(inputs.get(name), (torch.Tensor, type(None))):
+            raise ValueError(f"`{name}`: expected a tensor, got a {type(inputs[name]).__name__}.")
+    sources = [inputs[name] for name in SOURCES if inputs.get(name) is not None]
+    prompt = inputs.get("decoder_input_ids")
+    if not sources:
+        raise ValueError(f"Expected something to translate, one of {', '.join(SOURCES)}; got none of them.")
+    if prompt is not None and isinstance(sources[0], torch.Tensor) and len(prompt) != len(sources[0]):
+        raise ValueError(
+            f"Expected as many rows of `decoder_input_ids` as of source sentences, got {len(prompt)} and "
+            f"{len(sources[0])}."
+        )
 
 
 def check_lengths(settings: GenerationConfig, prompt_length: int) -> None:

@@ -16,7 +16,7 @@ from transformers.generation import BaseStreamer, GenerationMode, LogitsProcesso
 
 from .cache_rnn_attn import LIBRARY_CACHE_NAME, RnnAttnCache, accept_cache_names, rename_cache
 from .configuration_rnn_attn import RnnAttnConfig
-from .generation_arguments_rnn_attn import check_generation, check_lengths
+from .generation_arguments_rnn_attn import check_generation, check_inputs, check_lengths
 from .search_rnn_attn import BeamSearch, SteppingModel, greedy_search, has_enough_tokens, supports_fast_search
 
 
@@ -75,6 +75,21 @@ class RnnAttnGenerationMixin(GenerationMixin):
         # method looks up a signature each step, and may feed a token twice, which a recurrent state must not read
         seen = 0 if cache is None else cache.get_seq_length()
         return {"decoder_input_ids": input_ids[:, seen:], "cache": cache, **kwargs}
+
+    def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Translates token ids as the library's method does, whose arguments and results these are.
+
+        Raises:
+            ValueError: if an argument has no meaning, or nothing is to be translated.
+        """
+        check_inputs({"inputs": inputs, **kwargs}, generation_config)
+        return super().generate(inputs, generation_config, *args, **kwargs)  # pyright: ignore[reportUnknownMemberType]
 
     def _prepare_generation_config(
         self, generation_config: GenerationConfig | None, **kwargs: Any
