@@ -89,7 +89,7 @@ class RnnAttnGenerationMixin(GenerationMixin):
             ValueError: if an argument has no meaning, or nothing is to be translated.
         """
         check_inputs({"inputs": inputs, **kwargs}, generation_config)
-        return super().generate(inputs, generation_config, *args, **kwargs)  # pyright: ignore[reportUnknownMemberType]
+        return super().generate(inputs, generation_config, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _prepare_generation_config(
         self, generation_config: GenerationConfig | None, **kwargs: Any
