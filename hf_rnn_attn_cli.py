@@ -98,8 +98,13 @@ def _add_evaluate(commands):
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
     _add_replace_unknown(parser)
-    parser.add_argument("--source-column", help="name of the source column of a file of pairs")
-    parser.add_argument("--target-column", help="name of the target column of a file of pairs")
+    for side in ("source", "target"):
+        parser.add_argument(
+            f"--{side}-column",
+            type=lambda text: int(text) if text.isdecimal() else text,
+            metavar="COLUMN",
+            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
+        )
     parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
     parser.set_defaults(command="evaluate")
 

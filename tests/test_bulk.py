@@ -18,7 +18,8 @@ class Shouter:
     def __init__(self):
         self.batches = []
 
-    def __call__(self, batches):
+    def __call__(self, batches, num_return_sequences):
+        assert num_return_sequences == 1
         self.batches += batches
         return [[{"translation_text": text.upper()} for text in batch] for batch in batches]
 
@@ -110,6 +111,11 @@ def test_batches_translate_as_one_line_at_a_time_does(translator, one_by_one, sm
     assert [len(window) for window in windows] == [3, 3, 2]
     assert sum(windows, []) == one_by_one
     assert len(set(one_by_one)) > 4
+
+
+def test_the_best_of_several_translations_is_taken(translator, one_by_one, monkeypatch):
+    monkeypatch.setattr(translator.model.generation_config, "num_return_sequences", 2)
+    assert sum(bulk.translate_lines(LINES, translator, 9), []) == one_by_one
 
 
 def write_lines(path, settings, lines, stop_after=None):

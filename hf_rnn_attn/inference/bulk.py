@@ -24,7 +24,7 @@ def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> 
     Args:
         lines (`Iterable[str]`):
             One sentence each. An empty line has an empty translation. Never more than a window is read ahead.
-        translator ([`TranslationPipeline`]): With one translation for each sentence.
+        translator ([`TranslationPipeline`]): It is asked for the best translation alone, whatever the checkpoint says.
         tokens_per_batch (`int`):
             Most source tokens of a batch, padding included; a longer sentence is a batch by itself.
 
@@ -36,7 +36,7 @@ def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> 
         translations = [""] * len(window)
         for rows in batches_by_length(window, translator.tokenizer, tokens_per_batch):
             # a list in a list is one padded batch
-            (records,) = translator([[window[row] for row in rows]])
+            (records,) = translator([[window[row] for row in rows]], num_return_sequences=1)
             for row, record in zip(rows, records, strict=True):
                 translations[row] = record["translation_text"]
         yield translations
