@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 from transformers.utils import logging
 
-from hf_rnn_attn_cli import MOST_BEAM_TOKENS, MOST_BEAMS, PROGRAM, build_parser, main
+from hf_rnn_attn_cli import MOST_BEAM_TOKENS, PROGRAM, build_parser, main
 
 from . import BUNDLED, __version__
 from .inference.bulk import ResumableOutput, cut_long_lines, encode_lines, read_lines, read_progress, translate_lines
 from .inference.ensemble import load_ensemble
-from .inference.loading import explain, find_model, load_model
+from .inference.loading import find_model, load_model
 from .inference.quantization import quantize
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
@@ -343,12 +343,9 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool
     else:
         for name in models:
             find_model(name)
-        with explain(" ".join(models)):
-            model, tokenizer = load_ensemble(models)
+        model, tokenizer = load_ensemble(models)
     if options.keys() & {"replace_unknown", "output_attentions"} and _lacks_attention(model):
         raise ValueError(f"{models[0]}: expected a model with attention, this one has none; choose another --model")
-    if beams is None and (model.generation_config.num_beams or 1) > MOST_BEAMS:
-        raise ValueError(f"{models[0]}: its generation_config.json asks for too many beams; set --beams")
     options |= {} if beams is None else {"num_beams": beams}
     options |= {"device": "cpu"} if int8 else {}
     translator = translation_pipeline(model=model, tokenizer=tokenizer, **options)

@@ -21,7 +21,7 @@ from hf_rnn_attn.tokenization import train_tokenizer
 class Shouter:
     """Stands for a translation pipeline: "translates" into capitals; its tokens are letters."""
 
-    def __call__(self, lines):
+    def __call__(self, lines, num_return_sequences=None):
         if "output_attentions" in self.options:
             record = {
                 "source_tokens": ["ein", "Hund"],
