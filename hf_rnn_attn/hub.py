@@ -29,7 +29,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from . import __version__
 from .data import read_pairs
-from .inference.loading import explain, load_model
+from .inference.loading import load_model
+from .model.checkpoint_rnn_attn import load_tokenizer
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
 from .published import (
@@ -382,12 +383,12 @@ def _save_again(run_dir: Path, folder: Path) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     # loaded from known settings: the library makes a token of the text of any key that ends in `_token`
-    with tempfile.TemporaryDirectory() as known, explain(run_dir):
+    with tempfile.TemporaryDirectory() as known:
         for name in (CONFIG_FILE, "tokenizer.json", "target_tokenizer.json", "tokenizer_config.json"):
             if (run_dir / name).is_file():
                 shutil.copy(run_dir / name, known)
         keep_tokenizer_settings(Path(known))
-        tokenizer = AutoTokenizer.from_pretrained(known, trust_remote_code=False)
+        tokenizer = load_tokenizer(known)
     keep_own_settings(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
