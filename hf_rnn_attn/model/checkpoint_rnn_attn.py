@@ -76,7 +76,7 @@ def explain(name: Name, part: str) -> Generator[None]:
     except (ImportError, OSError):
         raise
     except Exception as error:  # whatever it stumbles over: KeyError, TypeError, an error of the `tokenizers` package
-        if isinstance(error, ValueError) and str(name) in str(error):
+        if isinstance(error, ValueError) and str(error).startswith(str(name)):
             raise
         kind = "" if type(error) is Exception or isinstance(error, ValueError) else f"{type(error).__name__}: "
         reason = " ".join(f"{kind}{error}".split())
@@ -136,8 +136,8 @@ def load_checkpoint(name: Name, **options: Any) -> tuple[Any, PreTrainedTokenize
     tokenizer = load_tokenizer(name, **access)
     with explain(name, "model"):
         model = AutoModelForSeq2SeqLM.from_pretrained(name, **options)
-        if hasattr(model, "check_tokenizer"):
-            model.check_tokenizer(tokenizer)
+    if hasattr(model, "check_tokenizer"):
+        model.check_tokenizer(tokenizer)
     return model, tokenizer
 
 
