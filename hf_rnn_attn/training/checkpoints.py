@@ -107,7 +107,7 @@ def last_checkpoint(run_dir: str | Path, load_best: bool = False) -> Path:
     """
     damages = []
     for path in reversed(list_checkpoints(run_dir).values()):
-        damage = find_damage(path) or (_best_damage(path) if load_best else None)
+        damage = find_obstacle(path) or (_best_damage(path) if load_best else None)
         if damage is None:
             for line in damages:
                 logger.warning("passed over: %s; resuming from %s", line, path)
@@ -116,6 +116,12 @@ def last_checkpoint(run_dir: str | Path, load_best: bool = False) -> Path:
     found = f" ({'; '.join(damages)})" if damages else ""
     again = "with --force in the place of --resume, which removes them" if damages else "without --resume"
     raise ValueError(f"{run_dir} holds no checkpoint to resume from{found}; train {again}")
+
+
+def find_obstacle(checkpoint: Path) -> str | None:
+    """Returns why a run cannot go on from a checkpoint, or `None`."""
+    states = (name for name in ("optimizer.pt", "scheduler.pt") if not (checkpoint / name).is_file())
+    return find_damage(checkpoint) or next((f"{name} is missing" for name in states), None)
 
 
 def _best_damage(checkpoint: Path) -> str | None:

@@ -24,7 +24,7 @@ from .checkpoints import (
     CHECKSUMS_FILE,
     STATE_FILE,
     WEIGHTS_FILE,
-    find_damage,
+    find_obstacle,
     last_checkpoint,
     list_checkpoints,
 )
@@ -100,7 +100,7 @@ def find_start(arguments: Seq2SeqTrainingArguments, force: bool) -> Path | None:
     if resume is True:
         return last_checkpoint(folder, load_best=arguments.load_best_model_at_end)
     if resume:
-        damage = find_damage(Path(resume)) if os.path.isdir(resume) else "no such folder"
+        damage = find_obstacle(Path(resume)) if os.path.isdir(resume) else "no such folder"
         if damage:
             raise ValueError(f"training.resume_from_checkpoint: {resume}: {damage}; name another checkpoint")
         return Path(resume)

@@ -9,6 +9,7 @@ computed.
 import ctypes
 import dataclasses
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,11 @@ from .record import RECORD_FILE, RESULTS_FILE, check_same_run, describe_run, fin
 from .trainer import RnnAttnTrainer, freeze_parameters
 
 
+logger = logging.getLogger(__name__)
+
 TOKENIZER_FOLDER = "tokenizer"
+# pairs that are looked at for unknown tokens, and the share that is worth a line
+UNKNOWN_ROWS, UNKNOWN_SHARE = 10_000, 0.05
 # options of mallopt in malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -117,6 +122,8 @@ def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> 
     tokenizer = _prepare_tokenizer(recipe, pairs["train"], arguments, start)
     model = _prepare_model(recipe, tokenizer)
     encoded = _encode_splits(recipe, pairs, tokenizer)
+    if isinstance(recipe.model, str):
+        _warn_of_unknown(recipe.model, tokenizer, encoded["train"])
     trainer = _build_trainer(recipe, arguments, model, tokenizer, encoded)
     outcome = trainer.train(resume_from_checkpoint=str(start) if start else None)
     if trainer.state.global_step == 0:
@@ -214,6 +221,16 @@ def _encode_splits(recipe: Recipe, pairs: dict[str, Any], tokenizer: PreTrainedT
     return {split: encode_pairs(dataset, tokenizer, **limits.get(split, {})) for split, dataset in pairs.items()}
 
 
+def _warn_of_unknown(name: str, tokenizer: PreTrainedTokenizerBase, encoded: Any):
+    """Says how many of the tokens to train on a checkpoint's tokenizer does not know, where that is more than a few."""
+    for column, side in zip(("input_ids", "labels"), sides_of(tokenizer), strict=True):
+        rows = next(encoded.iter(batch_size=UNKNOWN_ROWS))[column]
+        unknown = [token == side.unk_token_id for row in rows for token in row]
+        share = sum(unknown) / max(1, len(unknown))
+        if share >= UNKNOWN_SHARE:
+            logger.warning("%.0f %% of the tokens in %s are unknown to the tokenizer of %s", 100 * share, column, name)
+
+
 def _build_trainer(
     recipe: Recipe,
     arguments: Seq2SeqTrainingArguments,
@@ -227,7 +244,7 @@ def _build_trainer(
         "data_collator": DataCollatorForSeq2Seq(tokenizer, model=model),
         "processing_class": tokenizer,
         "train_dataset": encoded["train"],
-        "callbacks": _build_callbacks(recipe),
+        "callbacks": _build_callbacks(recipe, arguments),
     }
     if "validation" in encoded:
         options["eval_dataset"] = encoded["validation"]
@@ -236,12 +253,14 @@ def _build_trainer(
     return RnnAttnTrainer(**options, tokens_per_batch=recipe.training.tokens_per_batch)
 
 
-def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
+def _build_callbacks(recipe: Recipe, arguments: Seq2SeqTrainingArguments) -> list[TrainerCallback]:
     callbacks = []
     if recipe.training.scheduled_sampling is not None:
         callbacks.append(ScheduledSamplingCallback(**dataclasses.asdict(recipe.training.scheduled_sampling)))
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
+        # how many evaluations were without a better one
+        arguments.restore_callback_states_from_checkpoint = True
     return callbacks
 
 

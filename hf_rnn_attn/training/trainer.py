@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Seq2SeqTrainer
+from transformers import EarlyStoppingCallback, PreTrainedModel, Seq2SeqTrainer
 from transformers.trainer_utils import has_length, rotate_checkpoints
 
 from ..data import TokenBatchSampler, pair_lengths
@@ -109,12 +109,27 @@ class RnnAttnTrainer(Seq2SeqTrainer):
             f"training.learning_rate, {self.args.learning_rate:g}, or training.max_grad_norm; {last}"
         )
 
+    def _run_epoch(self, *args: Any, **kwargs: Any):
+        """Runs an epoch, but not after the end of the run, where the library would make one more step."""
+        stops = [
+            callback for callback in self.callback_handler.callbacks if isinstance(callback, EarlyStoppingCallback)
+        ]
+        stopped = any(stop.early_stopping_patience_counter >= stop.early_stopping_patience for stop in stops)
+        if stopped or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None):
         """Loads the states of a checkpoint under the settings of this run, which `force` may have changed."""
         settings = [{**group} for group in cast(torch.optim.Optimizer, self.optimizer).param_groups]
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
+        # the path may be relative to another folder
+        best = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.best_global_step}"
+        if best.is_dir():
+            self.state.best_model_checkpoint = str(best)
         scheduler: Any = self.lr_scheduler
         groups = cast(torch.optim.Optimizer, self.optimizer).param_groups
         for index, (group, setting) in enumerate(zip(groups, settings, strict=True)):
@@ -123,6 +138,7 @@ class RnnAttnTrainer(Seq2SeqTrainer):
             group.update({name: value for name, value in setting.items() if name != "params"} | rates)
             if hasattr(scheduler, "base_lrs"):
                 scheduler.base_lrs[index] = setting[BASE_RATE]
+                scheduler._last_lr[index] = group["lr"]
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Returns the library's optimizer, whose groups remember the learning rate that a schedule begins with."""
