@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of what is lost when a training fails, is stopped or is resumed as another run: nothing, and not in silence."""
 
+import errno
 import json
 import math
 import os
+import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +27,8 @@ from transformers import AutoModelForSeq2SeqLM, Seq2SeqTrainingArguments
 
 from hf_rnn_attn.training import RnnAttnTrainer, load_recipe, select_checkpoints, train
 from hf_rnn_attn.training.checkpoints import find_damage, last_checkpoint
-from hf_rnn_attn.training.record import LOCK_FILE
+from hf_rnn_attn.training.record import LOCK_FILE, fingerprint
+from hf_rnn_attn_cli import main
 
 
 PAIRS = [("eins zwei", "one two"), ("drei", "three"), ("zwei drei eins", "two three one"), ("eins", "one")] * 4
@@ -660,12 +666,12 @@ def begin_or_resume(path):
     return main(["train", str(path), "--force"])
 
 
-def killed_while_saving(path, share):
-    """Trains, and kills itself after this share of the function calls that write and remove checkpoints."""
+def killed_while_saving(path, last=math.inf):
+    """Trains, and kills itself after this many calls and returns of functions that write a checkpoint."""
     save = RnnAttnTrainer._save_checkpoint
 
     def save_and_die(self, *args):
-        calls, last = 0, SAVING_CALLS * share
+        calls = 0
         at = self.state.global_step
 
         def count(frame, event, argument):
@@ -683,16 +689,12 @@ def killed_while_saving(path, share):
     return begin_or_resume(path)
 
 
-# function calls of a checkpoint of this model and recipe, measured by the function above
-SAVING_CALLS = 20_000
-
-
 @pytest.fixture(scope="module")
 def killed_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     path = write_recipe(folder, save_total_limit=1)
     started = time.monotonic()
-    assert os.waitstatus_to_exitcode(wait_for(fork(lambda: main(["train", str(path)])))) == 0
+    assert os.waitstatus_to_exitcode(wait_for(fork(lambda: killed_while_saving(path)))) == 0
     return folder, time.monotonic() - started
 
 
@@ -710,7 +712,8 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize("share", [pytest.param(k / 20, marks=() if k in (5, 15) else slow) for k in range(20)])
 def test_a_training_killed_while_it_writes_a_checkpoint_ends_bit_equal(killed_run, tmp_path, share):
     path = write_recipe(tmp_path, save_total_limit=1)
-    status = wait_for(fork(lambda: killed_while_saving(path, share)))
+    calls = share * int((killed_run[0] / "calls").read_text())
+    status = wait_for(fork(lambda: killed_while_saving(path, calls)))
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     assert_resumed_is_whole(path, killed_run[0])
 
@@ -752,7 +755,12 @@ def test_a_training_set_that_is_too_long_as_a_whole_is_refused(tmp_path, streami
 
 
 def test_a_run_without_a_step_is_refused(tmp_path):
-    settings = {"tokens_per_batch": None, "per_device_train_batch_size": 64, "dataloader_drop_last": True}
+    settings = {
+        "tokens_per_batch": None,
+        "per_device_train_batch_size": 64,
+        "dataloader_drop_last": True,
+        "max_steps": 3,
+    }
     with pytest.raises(ValueError, match="not one step was made; expected a whole batch of pairs"):
         run(write_recipe(tmp_path, **settings))
     assert not (tmp_path / "run/model.safetensors").exists()
