@@ -203,6 +203,11 @@ def _add_train(commands):
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in training.output_dir"
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="remove the earlier run in training.output_dir, or with --resume, go on though settings or pairs differ",
+    )
     parser.set_defaults(command="train")
 
 

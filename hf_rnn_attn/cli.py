@@ -67,7 +67,7 @@ def train(arguments: Namespace) -> None:
     run.keep_freed_memory()
     run.keep_compiled_products()
     overrides = arguments.set + (["training.resume_from_checkpoint=true"] if arguments.resume else [])
-    run.train(load_recipe(arguments.recipe, overrides))
+    run.train(load_recipe(arguments.recipe, overrides), force=arguments.force)
 
 
 def evaluate(arguments: Namespace) -> None:
