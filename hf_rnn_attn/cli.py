@@ -30,6 +30,7 @@ from .model.pipeline_rnn_attn import translation_pipeline
 
 __all__ = ["build_parser", "main"]
 
+PICTURES = (".png", ".svg", ".pdf")
 # words of the source; the last group is open
 LENGTH_EDGES = (8, 12, 16, 20)
 
@@ -124,19 +125,30 @@ def _read_replacements(dictionary: bool | str | None) -> dict:
 
 
 def attention(arguments: Namespace) -> None:
-    """Draws the attention behind a translation."""
-    from .visualization import attention_html, plot_attention
+    """Shows the attention behind translations."""
+    from .inspection import inspect_translations
+    from .visualization import AttentionPage, plot_attention
 
+    suffix = Path(arguments.output).suffix.lower()
+    if suffix not in (".html", *PICTURES):
+        raise ValueError(f"{arguments.output}: expected a name that ends in .html, {', '.join(PICTURES)}")
+    if suffix != ".html" and len(arguments.text) > 1:
+        raise ValueError(f"{arguments.output}: a picture shows one sentence, got {len(arguments.text)}; write .html")
+    if suffix == ".html" and arguments.words:
+        raise ValueError(f"{arguments.output}: --words is for pictures; a page shows pieces and words")
     translator = _load_translator(arguments.models, arguments.beams)
-    record = translator(arguments.text, output_attentions=True)[0]
-    title = f"{arguments.text} → {record['translation_text']}"
-    picture = (record["attention"], record["source_tokens"], record["target_tokens"])
-    if Path(arguments.output).suffix == ".html":
-        Path(arguments.output).write_text(attention_html(*picture, title=title), encoding="utf-8")
+    inspections = inspect_translations(translator, arguments.text, arguments.translation)
+    best = [inspection.hypotheses[0] for inspection in inspections]
+    title = arguments.title or f"{arguments.text[0]} → {best[0].text}"
+    if suffix == ".html":
+        AttentionPage(inspections, title if len(inspections) == 1 else arguments.title or "Looking inside").save(
+            arguments.output
+        )
     else:
-        plot_attention(*picture, title=title).savefig(arguments.output)
-    print(record["translation_text"])
-    print(arguments.output)
+        words = (best[0].word_attention, inspections[0].source_words, best[0].words)
+        pieces = (best[0].attention, inspections[0].source_tokens, best[0].tokens)
+        plot_attention(*(words if arguments.words else pieces), title=title).savefig(arguments.output)
+    print(*(hypothesis.text for hypothesis in best), arguments.output, sep="\n")
 
 
 def align(arguments: Namespace) -> None:

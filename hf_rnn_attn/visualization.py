@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws attention as a picture or a standalone HTML page, and the losses of a training as a picture.
 
-This file knows nothing of models and tokenizers: it takes the weights and the tokens of one sentence pair, or the log
-that a trainer keeps. matplotlib is imported only when a picture is asked for.
+This file knows nothing of models and tokenizers: it takes what `inspection.py` found, the weights and the tokens of one
+sentence pair, or the log that a trainer keeps. matplotlib is imported only when a picture is asked for.
 """
 
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jinja2 import Environment
+
+from .inspection import Inspection, visible
 
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ LABEL_SIZE = 10.0
 TITLE_SIZE = 12.0
 # characters
 TITLE_LENGTH = 60
+# pixels, of a page in a notebook
+FRAME_HEIGHT = 760
 
 
 def _weights(attention, source_tokens: Sequence[str], target_tokens: Sequence[str]) -> np.ndarray:
@@ -57,11 +63,6 @@ def _weights(attention, source_tokens: Sequence[str], target_tokens: Sequence[st
 
 def _escape(character: str) -> str:
     return f"U+{ord(character):04X}"
-
-
-def _visible(token: str) -> str:
-    """Returns the token with ␣ for a space and U+XXXX for other invisible characters; markers such as ▁ stay."""
-    return "".join("␣" if c == " " else c if c.isprintable() else _escape(c) for c in token)
 
 
 def _drawn_by(path: str, characters: set[str]) -> set[str]:
@@ -209,7 +210,7 @@ def plot_attention(
     """
     figure = _new_figure("plot_attention")
     weights = _weights(attention, source_tokens, target_tokens)
-    sources, targets = [_visible(token) for token in source_tokens], [_visible(token) for token in target_tokens]
+    sources, targets = [visible(token) for token in source_tokens], [visible(token) for token in target_tokens]
     title = textwrap.fill(title or "", TITLE_LENGTH)
     families, missing = _font_families(set("".join([*sources, *targets, title])) - {"\n"})
     codes = str.maketrans({character: _escape(character) for character in missing})
@@ -218,37 +219,43 @@ def plot_attention(
     return figure
 
 
-def attention_html(
-    attention, source_tokens: Sequence[str], target_tokens: Sequence[str], *, title: str = "Attention"
-) -> str:
-    """Writes a standalone page: pointing at a target token highlights the source tokens by their attention.
+@dataclass(frozen=True)
+class AttentionPage:
+    """A page to look inside of translations: one file that loads nothing from elsewhere.
 
-    The page loads nothing from elsewhere, follows the reader's light or dark setting and works with the Tab key. Each
-    line runs in the direction of its first strong character, so right-to-left text needs no option.
+    It shows the text with links, the matrix, each step's distribution and the beam; by mouse, keyboard or screen
+    reader, in the reader's light or dark setting, and right-to-left where the text is. In a notebook,
+    `display(page)` shows it in a frame of its own.
 
     Args:
-        attention (array or `torch.Tensor` of shape `(target_length, source_length)`):
-            Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
-        source_tokens, target_tokens (sequences of `str`):
-            The tokens on both sides, in logical order. They are escaped: a token may hold markup.
-        title (`str`, *optional*, defaults to `"Attention"`): Heading of the page.
-
-    Raises:
-        ValueError: if the shape is not that of the tokens, a side is empty, or the values are no weights.
+        inspections (`Sequence[Inspection]`): what [`inspect_translations`] returns; one is shown at a time.
+        title (`str`, *optional*, defaults to `"Looking inside"`): heading of the page.
 
     Example:
-        >>> page = attention_html([[0.9, 0.1], [0.2, 0.8]], ["guten", "Tag"], ["good", "day"])
-        >>> page.startswith("<!DOCTYPE html>")
-        True
+        >>> page = AttentionPage(inspect_translations(translator, ["ein Hund", "eine Katze"]))
+        >>> page.save("attention.html")
     """
-    weights = _weights(attention, source_tokens, target_tokens)
-    template = resources.files("hf_rnn_attn").joinpath("templates/attention.html").read_text(encoding="utf-8")
-    rows = [
-        (_visible(token), " ".join(f"{weight:.3f}" for weight in row))
-        for token, row in zip(target_tokens, weights, strict=True)
-    ]
-    return (
-        Environment(autoescape=True, keep_trailing_newline=True)
-        .from_string(template)
-        .render(title=title, source_tokens=[_visible(token) for token in source_tokens], target_rows=rows)
-    )
+
+    inspections: Sequence[Inspection]
+    title: str = "Looking inside"
+
+    @property
+    def html(self) -> str:
+        """The text of the page. Tokens are escaped: they may hold markup."""
+        template = resources.files("hf_rnn_attn").joinpath("templates/attention.html").read_text(encoding="utf-8")
+        return (
+            Environment(autoescape=True, keep_trailing_newline=True)
+            .from_string(template)
+            .render(title=self.title, inspections=[asdict(inspection) for inspection in self.inspections])
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the page to a file."""
+        Path(path).write_text(self.html, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        # a frame keeps the styles and the scripts of page and notebook apart
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.title)}" sandbox="allow-scripts" '
+            f'style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
+        )

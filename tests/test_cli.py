@@ -21,14 +21,7 @@ from hf_rnn_attn.tokenization import train_tokenizer
 class Shouter:
     """Stands for a translation pipeline: "translates" into capitals; its tokens are letters."""
 
-    def __call__(self, lines, output_attentions=False):
-        if output_attentions:
-            record = {
-                "source_tokens": ["ein", "Hund"],
-                "target_tokens": ["A", "DOG"],
-                "attention": [[0.9, 0.1], [0.2, 0.8]],
-            }
-            return [{"translation_text": lines.upper(), **record}]
+    def __call__(self, lines):
         (self.seen,) = lines
         return [[{"translation_text": line.upper()} for line in self.seen]]
 
@@ -290,16 +283,6 @@ def test_evaluate_groups_references_and_passes_the_tokenizer_on(translator, tmp_
     assert scores["exact_match"]["score"] == pytest.approx(200 / 3) and "tok:13a" in scores["sacrebleu"]["signature"]
 
 
-def test_attention_draws_a_page_or_a_picture(translator, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is an optional dependency")
-    page, picture = tmp_path / "a.html", tmp_path / "a.png"
-    assert cli.main(["attention", "ein Hund", "-o", str(page)]) == 0
-    assert capsys.readouterr().out == f"EIN HUND\n{page}\n"
-    assert "DOG" in page.read_text(encoding="utf-8")
-    assert cli.main(["attention", "ein Hund", "-o", str(picture)]) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
 def test_average_of_folders_and_of_the_best_of_a_run(tmp_path, capsys):
     for step, value in {1: 1.0, 2: 2.0, 3: 6.0}.items():
         folder = tmp_path / f"checkpoint-{step}"
@@ -318,7 +301,7 @@ def test_average_of_folders_and_of_the_best_of_a_run(tmp_path, capsys):
     assert "checkpoint-3\n" in capsys.readouterr().out
 
 
-def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
+def test_a_saved_model_translates(tmp_path):
     tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="word")
     torch.manual_seed(0)
     config = RnnAttnConfig(vocab_size=len(tokenizer), encoder_hidden_size=4, decoder_hidden_size=8)
@@ -333,8 +316,6 @@ def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
     ids = model.eval().generate(**tokenizer("hund", return_tensors="pt"), num_beams=2)
     assert (len(lines), lines[1], lines[2]) == (4, "", tokenizer.decode(ids[0], skip_special_tokens=True))
     assert cli._load_translator([str(tmp_path / "model")], 2)._forward_params == {"num_beams": 2}
-    assert cli.main(["attention", "ein hund", "--model", str(tmp_path / "model"), "-o", str(tmp_path / "a.html")]) == 0
-    assert "▁hund" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
 def test_a_saved_model_aligns_words(tmp_path, capsys):

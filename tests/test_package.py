@@ -46,6 +46,7 @@ ORDER = [
     "data",
     "evaluation",
     "alignment",
+    "inspection",
     "visualization",
     "training.recipe",
     "training.callbacks",
