@@ -138,16 +138,16 @@ def attention(arguments: Namespace) -> None:
         raise ValueError(f"{arguments.output}: --words is for pictures; a page shows pieces and words")
     translator = _load_translator(arguments.models, arguments.beams)
     inspections = inspect_translations(translator, arguments.text, arguments.translation)
-    best = [inspection.hypotheses[0] for inspection in inspections]
-    title = arguments.title or f"{arguments.text[0]} → {best[0].text}"
+    first, best = inspections[0], [inspection.hypotheses[0] for inspection in inspections]
+    title = arguments.title or (f"{first.source} → {best[0].text}" if len(best) == 1 else AttentionPage.title)
     if suffix == ".html":
-        AttentionPage(inspections, title if len(inspections) == 1 else arguments.title or "Looking inside").save(
-            arguments.output
-        )
+        AttentionPage(inspections, title).save(arguments.output)
+    elif arguments.words:
+        words = (best[0].word_attention, first.source_words, best[0].words)
+        plot_attention(*words, title=title).savefig(arguments.output)
     else:
-        words = (best[0].word_attention, inspections[0].source_words, best[0].words)
-        pieces = (best[0].attention, inspections[0].source_tokens, best[0].tokens)
-        plot_attention(*(words if arguments.words else pieces), title=title).savefig(arguments.output)
+        pieces = (best[0].attention, first.source_tokens, best[0].tokens)
+        plot_attention(*pieces, title=title).savefig(arguments.output)
     print(*(hypothesis.text for hypothesis in best), arguments.output, sep="\n")
 
 

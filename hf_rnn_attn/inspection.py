@@ -124,8 +124,8 @@ class _Recorder:
     def __init__(self) -> None:
         self.model: Any = None
         self.length_penalty = 1.0
-        # for each step the token, the parent and log P of the hypotheses that run on
-        self.columns: list[list[tuple[int, int, float]]] = []
+        # for each step the fields of `BeamNode`, with the id of the token
+        self.columns: list[list[tuple[int, int, float, int | None]]] = []
         self._parents, self._scores, self._totals = [0], torch.empty(0), torch.zeros(1)
 
     def search(
@@ -164,7 +164,8 @@ class _Recorder:
         if len(self._scores):
             parents = torch.tensor(self._parents)
             self._totals = self._totals[parents] + self._scores[parents, tokens[:, -1].cpu()]
-            self.columns.append(list(zip(tokens[:, -1].tolist(), self._parents, self._totals.tolist(), strict=True)))
+            nodes = zip(tokens[:, -1].tolist(), self._parents, self._totals.tolist(), strict=True)
+            self.columns.append([(*node, None) for node in nodes])
         scores, weights, batch = self.model.step(tokens, batch)
         self._scores = scores[:, -1].float().log_softmax(-1).cpu()
         return scores, weights, batch
@@ -172,6 +173,19 @@ class _Recorder:
     def select(self, batch: Any, rows: torch.Tensor, /) -> Any:
         self._parents = rows.flatten().tolist()
         return self.model.select(batch, rows)
+
+    def end(self, ids: Sequence[int], total: float, rank: int) -> list[int]:
+        """Adds the end of a translation to the columns; returns its place in each, nothing if no beam was recorded."""
+        if self.model is None:
+            return []
+        path, parent = [], 0
+        for column, token in zip(self.columns, ids[:-1], strict=False):
+            parent = next(place for place, node in enumerate(column) if node[:2] == (token, parent))
+            path.append(parent)
+        if len(self.columns) < len(ids):  # the last step of a search is not read
+            self.columns.append([])
+        self.columns[len(ids) - 1].append((ids[-1], parent, total, rank))
+        return [*path, len(self.columns[len(ids) - 1]) - 1]
 
 
 @torch.no_grad()
@@ -195,12 +209,19 @@ def inspect_translations(
 
     Example:
     ```python
+    >>> import hf_rnn_attn
     >>> from hf_rnn_attn.inspection import inspect_translations
+    >>> from transformers import pipeline
 
-    >>> (inspection,) = inspect_translations(translator, ["ein Hund"])
+    >>> translator = pipeline("translation", model="path/to/checkpoint")
+    >>> (inspection,) = inspect_translations(translator, ["Ich lese das Buch."])
     >>> best = inspection.hypotheses[0]
-    >>> best.text, best.tokens, best.steps[0].top[0]
-    ('a dog', ['▁a', '▁dog', '</s>'], ('▁a', 0.98))
+    >>> best.text, best.tokens[:2]
+    ('I read the book.', ['▁I', '▁read'])
+    >>> best.steps[1].top[0]
+    ('▁read', 0.77...)
+    >>> inspection.source_words[max(range(4), key=lambda word: best.word_attention[3][word])]
+    'Buch.'
 
     ```
     """
@@ -222,25 +243,23 @@ def inspect_translations(
 
 def _inspect(translator: TranslationPipeline, text: str, translation: str | None, top_k: int) -> Inspection:
     source_side, target_side = sides_of(translator.tokenizer)
-    recorder = _Recorder()
+    recorder, pad = _Recorder(), translator.tokenizer.pad_token_id
     start = translator.model.generation_config.decoder_start_token_id
     if translation is None:
         records = translator(text, return_tensors=True, custom_generate=recorder.search)
         ends = np.atleast_1d(translator.model.generation_config.eos_token_id).tolist()
         found = [record["translation_token_ids"].tolist() for record in records]
-        sequences = [_until_end(ids, ends, target_side.pad_token_id) for ids in found]
+        sequences = [_until_end(ids, ends, pad) for ids in found]
     else:
         sequences = [[start, *target_side(text_target=translation)["input_ids"]]]
     features = translator.preprocess(text)
-    scores, attention = _read(translator.model, features, sequences, target_side.pad_token_id)
+    scores, attention = _read(translator.model, features, sequences, pad)
     source_ids = features["input_ids"][0].tolist()
     source_text = translator.prefix + text
     if source_side.is_fast:
         source_spans = source_side(source_text, return_offsets_mapping=True)["offset_mapping"]
     else:
         source_spans, source_text = _spans_of(source_side, source_ids)
-    columns = [[BeamNode(_name(target_side, token), parent, total, None) for token, parent, total in column]
-               for column in recorder.columns]  # fmt: skip
     hypotheses = []
     for row, (_, *ids) in enumerate(sequences):
         spans, target_text = _spans_of(target_side, ids)
@@ -258,7 +277,7 @@ def _inspect(translator: TranslationPipeline, text: str, translation: str | None
                 attention=_rounded(weights),
                 word_attention=_rounded(word_attention(weights.numpy(), source_spans, source_text, spans, target_text)),
                 steps=[_step(*step, target_side, top_k) for step in zip(log_probs, chosen.tolist(), strict=True)],
-                path=_end_path(columns, recorder.columns, ids, total, row, target_side) if columns else [],
+                path=recorder.end(ids, total, row),
             )
         )
     return Inspection(
@@ -267,7 +286,9 @@ def _inspect(translator: TranslationPipeline, text: str, translation: str | None
         source_words=source_text.split(),
         word_of_source_token=_words_of(source_spans, source_text),
         hypotheses=hypotheses,
-        beam=columns,
+        beam=[
+            [BeamNode(_name(target_side, token), *others) for token, *others in column] for column in recorder.columns
+        ],
         is_given=translation is not None,
     )
 
@@ -323,7 +344,7 @@ def _rounded(weights: Any) -> list[list[float]]:
 
 def _spans_of(side: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[list[Span], str]:
     """Returns where each token stands in the text that the tokens decode to, and that text."""
-    special = set(side.all_special_ids) - {side.unk_token_id}
+    special = set(side.all_special_ids).difference([side.unk_token_id])
     spans, text, kept = [], "", []
     for token in ids:
         start = len(text)
@@ -337,14 +358,3 @@ def _spans_of(side: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[list[S
 def _words_of(spans: Sequence[Span], text: str) -> list[int | None]:
     """Returns the number of the word that each token ends in, `None` for a token without characters of a word."""
     return [len(text[:end].split()) - 1 if text[start:end].strip() else None for start, end in spans]
-
-
-def _end_path(columns, running, ids: Sequence[int], total: float, rank: int, side: PreTrainedTokenizerBase):
-    """Finds a translation in the beam and adds its end to the column; returns its place in each column."""
-    path, parent = [], 0
-    for column, token in zip(running, ids[:-1], strict=False):
-        parent = next(place for place, node in enumerate(column) if node[:2] == (token, parent))
-        path.append(parent)
-    columns += [[]] * (len(ids) - len(columns))
-    columns[len(ids) - 1] = [*columns[len(ids) - 1], BeamNode(_name(side, ids[-1]), parent, total, rank)]
-    return [*path, len(columns[len(ids) - 1]) - 1]

@@ -276,8 +276,15 @@ class AttentionPage:
         title (`str`, *optional*, defaults to `"Looking inside"`): heading of the page.
 
     Example:
-        >>> page = AttentionPage(inspect_translations(translator, ["ein Hund", "eine Katze"]))
-        >>> page.save("attention.html")
+    ```python
+    >>> import hf_rnn_attn
+    >>> from hf_rnn_attn.inspection import inspect_translations
+    >>> from transformers import pipeline
+
+    >>> translator = pipeline("translation", model="path/to/checkpoint")
+    >>> AttentionPage(inspect_translations(translator, ["Guten Morgen!", "Gute Nacht!"])).save("attention.html")
+
+    ```
     """
 
     inspections: Sequence[Inspection]

@@ -19,19 +19,21 @@ from hf_rnn_attn.visualization import AttentionPage
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "viewer.png"
 SENTENCE = "Ich habe das Buch gestern gelesen."
-SIZE = {"width": 1120, "height": 810}
+WIDTH = 1120
 
 
 def take_picture(browser, path):
     translator = translation_pipeline(model=hf_rnn_attn.BUNDLED["de", "en"])
-    page = browser.new_page(viewport=SIZE)
+    page = browser.new_page(viewport={"width": WIDTH, "height": 800})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "page.html"
         AttentionPage(inspect_translations(translator, [SENTENCE])).save(file)
         page.goto(file.as_uri())
         page.click("#target button:nth-child(2)")
         page.mouse.move(0, 0)
-        page.screenshot(path=path)
+        grid = page.locator(".grid").bounding_box()
+        area = {"x": 0, "y": 0, "width": WIDTH, "height": grid["y"] + grid["height"] + 12}
+        page.screenshot(path=path, full_page=True, clip=area)
     page.close()
 
 

@@ -89,8 +89,9 @@ def test_every_step_is_that_of_a_plain_decoding():
     assert best.log_probability == pytest.approx(total, abs=1e-4)
 
 
-def test_the_beam_leads_to_every_translation():
-    (found,) = inspect_translations(make_translator(), ["ein hund läuft"])
+@pytest.mark.parametrize("max_length", [2, 3, 12])
+def test_the_beam_leads_to_every_translation(max_length):
+    (found,) = inspect_translations(make_translator(max_length=max_length), ["ein hund läuft"])
     assert max(len(column) for column in found.beam) >= 3
     for rank, hypothesis in enumerate(found.hypotheses):
         nodes = [column[place] for column, place in zip(found.beam, hypothesis.path, strict=False)]

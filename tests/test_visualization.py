@@ -31,6 +31,11 @@ def all_texts(figure):
 # picture
 
 
+def is_mirrored(figure):
+    left, right = figure.axes[0].get_xlim()
+    return left > right
+
+
 def test_source_runs_right_and_target_down():
     figure = plot_attention(WEIGHTS, SOURCE, TARGET, title="Guten Tag")
     axes, bar = figure.axes
@@ -110,7 +115,9 @@ def test_dollar_signs_are_no_formula():
 def test_a_character_without_a_font_is_shown_by_its_code(monkeypatch):
     bundled = [face for face in font_manager.fontManager.ttflist if "DejaVu" in face.name or "Last Resort" in face.name]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", bundled)
-    figure = plot_attention([[0.5, 0.5]], ["월", "März"], ["3"], title="3월")
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    with pytest.warns(UserWarning, match=r"1 characters are drawn as codes.*: 월 \(U\+C6D4\). Install"):
+        figure = plot_attention([[0.5, 0.5]], ["월", "März"], ["3"], title="3월")
     assert labels(figure)[0] == ["U+C6D4", "März"]
     assert figure.get_suptitle() == "3U+C6D4"
 
@@ -130,10 +137,51 @@ def test_a_font_that_has_the_character_is_found(monkeypatch):
 def test_a_font_that_was_uninstalled_is_passed_over(monkeypatch, tmp_path):
     gone = font_manager.FontEntry(fname=str(tmp_path / "gone.ttf"), name="Gone", weight=400)
     monkeypatch.setattr(font_manager.fontManager, "ttflist", [gone, *font_manager.fontManager.ttflist])
-    rare = "\U00013000"
-    assert labels(plot_attention([[1.0]], [rare], ["a"]))[1] == ["a"]
+    monkeypatch.setitem(rcParams, "font.family", ["cmtt10"])
+    assert labels(plot_attention([[1.0]], ["Ж"], ["a"])) == (["Ж"], ["a"])
 
 
+def test_a_font_that_was_installed_since_is_found(monkeypatch, tmp_path):
+    """DejaVu stands for the new font; a file that is none lies beside it."""
+    path = font_manager.findfont("DejaVu Sans")
+    broken = tmp_path / "broken.ttf"
+    broken.write_text("no font")
+    others = [face for face in font_manager.fontManager.ttflist if face.name.startswith("cmtt")]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", others)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(broken), path])
+    monkeypatch.setitem(rcParams, "font.family", ["cmtt10"])
+    figure = plot_attention([[1.0]], ["Ж"], ["a"])
+    assert figure.axes[0].get_xticklabels()[0].get_fontfamily() == ["cmtt10", "DejaVu Sans"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "mirrored"),
+    [
+        (["▁الكتاب", "▁على", "</s>"], True),
+        (["▁(", "הספר", "</s>"], True),
+        (["▁der", "▁Hund", "</s>"], False),
+        (["▁1", "▁2"], False),
+        (["3", "▁كتب"], True),
+        (["▁Hund", "▁كلب"], False),
+    ],
+)
+def test_a_source_from_right_to_left_is_drawn_so(sources, mirrored):
+    figure = plot_attention(np.full((1, len(sources)), 1 / len(sources)), sources, ["a"])
+    assert is_mirrored(figure) == mirrored
+    assert labels(figure)[0] == sources
+
+
+@pytest.mark.filterwarnings("default:.*drawn as codes")
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_arabic_hangul_and_vietnamese_are_written_in_every_format(suffix, tmp_path, recwarn):
+    figure = plot_attention([[0.5, 0.5]], ["الكتاب", "책"], ["Quyển"], title="كتاب")
+    figure.savefig(tmp_path / f"a.{suffix}")
+    assert (tmp_path / f"a.{suffix}").stat().st_size > 1000
+    # a glyph that a font lacks is matplotlib's warning; a character that all lack is ours
+    assert [str(one.message) for one in recwarn if "drawn as codes" not in str(one.message)] == []
+
+
+@pytest.mark.filterwarnings("default:.*drawn as codes")
 def test_nothing_is_drawn_as_an_empty_box(recwarn):
     figure = plot_attention([[0.25] * 4], ["월", "曜", "ﷺ", "𝒳"], ["ệ"], title="한국어")
     figure.draw_without_rendering()
