@@ -246,7 +246,9 @@ def _inspect(translator: TranslationPipeline, text: str, translation: str | None
     recorder, pad = _Recorder(), translator.tokenizer.pad_token_id
     start = translator.model.generation_config.decoder_start_token_id
     if translation is None:
-        records = translator(text, return_tensors=True, custom_generate=recorder.search)
+        # attention is found below, for a search that returns it is the library's
+        options = {"return_tensors": True, "output_attentions": False, "custom_generate": recorder.search}
+        records = translator(text, **options)
         ends = np.atleast_1d(translator.model.generation_config.eos_token_id).tolist()
         found = [record["translation_token_ids"].tolist() for record in records]
         sequences = [_until_end(ids, ends, pad) for ids in found]
@@ -287,7 +289,8 @@ def _inspect(translator: TranslationPipeline, text: str, translation: str | None
         word_of_source_token=_words_of(source_spans, source_text),
         hypotheses=hypotheses,
         beam=[
-            [BeamNode(_name(target_side, token), *others) for token, *others in column] for column in recorder.columns
+            [BeamNode(_name(target_side, token), parent, total, rank) for token, parent, total, rank in column]
+            for column in recorder.columns
         ],
         is_given=translation is not None,
     )
