@@ -49,6 +49,7 @@ ORDER = [
     "data",
     "evaluation",
     "alignment",
+    "inspection",
     "visualization",
     "training.callbacks",
     "training.recipe",
