@@ -7,7 +7,7 @@ NEWEST := .venv-newest
 # a file's tests stay together, for they share models and servers
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-lowest test-newest lint clean
+.PHONY: demo test test-lowest test-newest lint site clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-rnn-attn demo --output runs/demo
@@ -32,6 +32,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+site: $(VENV)/.installed
+	$(BIN)/python -m zensical build --strict
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
@@ -42,4 +45,4 @@ $(VENV)/lowest/.installed: $(VENV)/.installed requirements-lowest.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .cache build dist *.egg-info
+	rm -rf $(VENV) $(NEWEST) .cache build site dist *.egg-info
