@@ -23,6 +23,7 @@ from nbformat import NotebookNode, v4
 
 
 DOCS = Path(__file__).parents[1] / "docs"
+LANGUAGES = ("en", "ko")
 NAMES = sorted(path.stem for path in (DOCS / "course" / "en").glob("*.md"))
 OUTPUT = re.compile(r"\n\n<!-- output -->\n.*?<!-- end -->", re.DOTALL)
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -91,21 +92,25 @@ def with_outputs(page: str, notebook: NotebookNode, name: str) -> tuple[str, dic
     return CODE.sub(show, OUTPUT.sub("", page)), pictures
 
 
-def make(name: str) -> None:
-    """Runs a page, and writes its notebooks, its outputs and its pictures."""
-    pages = {language: DOCS / "course" / language / f"{name}.md" for language in ("en", "ko")}
+def execute(name: str) -> NotebookNode:
+    """Returns the notebook of an English page, run in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        executed = run(notebook_of(pages["en"].read_text("utf-8")), Path(folder))
-    for language, path in pages.items():
-        text = path.read_text("utf-8")
-        notebook = notebook_of(text)
+        return run(notebook_of((DOCS / "course" / "en" / f"{name}.md").read_text("utf-8")), Path(folder))
+
+
+def write(name: str, executed: NotebookNode) -> None:
+    """Writes the notebooks of a page in both languages, its outputs and its pictures."""
+    for language in LANGUAGES:
+        path = DOCS / "course" / language / f"{name}.md"
+        page = path.read_text("utf-8")
+        notebook = notebook_of(page)
         for cell, done in zip(code_cells(notebook), code_cells(executed), strict=True):
             if cell.source != done.source:
                 raise ValueError(f"{path}: expected the code of the English page, got another block:\n{cell.source}")
             cell.outputs, cell.execution_count = done.outputs, done.execution_count
         nbformat.write(notebook, DOCS / "notebooks" / language / f"{name}.ipynb")
-        text, pictures = with_outputs(text, notebook, name)
-        path.write_text(text, "utf-8")
+        page, pictures = with_outputs(page, notebook, name)
+        path.write_text(page, "utf-8")
         for file, picture in pictures.items():
             (DOCS / "course" / "pictures" / file).write_bytes(picture)
 
@@ -114,5 +119,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=NAMES, help="pages to run (default: all)")
     for name in parser.parse_args().names:
-        make(name)
+        write(name, execute(name))
         print(name)
