@@ -7,7 +7,7 @@ NEWEST := .venv-newest
 # a file's tests stay together, for they share models and servers
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-lowest test-newest lint site clean
+.PHONY: demo test test-lowest test-newest lint site browser picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-rnn-attn demo --output runs/demo
@@ -32,6 +32,16 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# for tests/test_browser.py, where root may install it; elsewhere those tests skip themselves
+browser:
+	@command -v chromium || command -v google-chrome || [ "$$(id -u)" != 0 ] || ! command -v apt-get || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-noto-core; } || \
+		echo "no browser could be installed; the tests in it skip themselves"
+
+# of the attention page, for the documentation
+picture: $(VENV)/.installed
+	$(BIN)/python scripts/viewer_picture.py
 
 site: $(VENV)/.installed
 	$(BIN)/python -m zensical build --strict
