@@ -30,6 +30,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 from . import __version__
 from .data import read_pairs
 from .inference.loading import load_model
+from .model.checkpoint_rnn_attn import load_tokenizer
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
 from .published import (
@@ -37,11 +38,12 @@ from .published import (
     LICENSE,
     LOCAL_CHECKPOINT,
     author_markdown,
+    check_files,
     checked_log,
     checked_results,
-    clean_folder,
     escape,
     keep_own_settings,
+    keep_tokenizer_settings,
     one_line,
     published_recipe,
 )
@@ -372,7 +374,7 @@ def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
 
 def _save_again(run_dir: Path, folder: Path) -> Path:
     """Saves what belongs to the model, its code included, and leaves everything else of a run behind."""
-    model, tokenizer = load_model(run_dir)
+    model, _ = load_model(run_dir)
     if model.config.model_type != RnnAttnConfig.model_type:
         raise ValueError(
             f"{run_dir}: the card describes models of the type {RnnAttnConfig.model_type}, got one of the type "
@@ -380,11 +382,18 @@ def _save_again(run_dir: Path, folder: Path) -> Path:
         )
     if folder.exists():
         shutil.rmtree(folder)
+    # loaded from known settings: the library makes a token of the text of any key that ends in `_token`
+    with tempfile.TemporaryDirectory() as known:
+        for name in (CONFIG_FILE, "tokenizer.json", "target_tokenizer.json", "tokenizer_config.json"):
+            if (run_dir / name).is_file():
+                shutil.copy(run_dir / name, known)
+        keep_tokenizer_settings(Path(known))
+        tokenizer = load_tokenizer(known)
     keep_own_settings(model)
     model.save_pretrained(folder)
-    tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
-    clean_folder(folder)
+    keep_tokenizer_settings(folder)
+    check_files(folder)
     return folder
 
 

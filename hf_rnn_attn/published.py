@@ -265,15 +265,19 @@ def keep_own_settings(model: PreTrainedModel) -> None:
     model.generation_config = GenerationConfig(**published_generation(vars(model.generation_config)))
 
 
-def clean_folder(folder: Path) -> None:
-    """Removes from a folder what a model has no need of: unknown files, and unknown settings of its tokenizer."""
-    for file in folder.iterdir():
-        if not (file.is_file() and (FILES.fullmatch(file.name) or file.name in SETTINGS_FILES)):
-            raise ValueError(f"{file}: not a file of a model; it would be published")
+def keep_tokenizer_settings(folder: Path) -> None:
+    """Drops unknown keys from the settings of the tokenizer in a folder."""
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text("utf-8"))
     kept = {key: value for key, value in settings.items() if key in TOKENIZER_KEYS}
     file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_files(folder: Path) -> None:
+    """Raises for a folder that holds something else than the files of a model."""
+    for file in folder.iterdir():
+        if not (file.is_file() and (FILES.fullmatch(file.name) or file.name in SETTINGS_FILES)):
+            raise ValueError(f"{file}: not a file of a model; it would be published")
 
 
 def one_line(text: Any) -> str:

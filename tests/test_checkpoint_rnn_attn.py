@@ -297,7 +297,7 @@ def test_a_tokenizer_of_another_size_is_refused(sentences, is_larger, whole, tmp
         shutil.copy(file, mixed)
     for file in tokenizer_folder.glob("*tokenizer*.json"):
         shutil.copy(file, mixed)
-    assert "The tokenizer is not that of the model" in refusal(mixed)
+    assert f"{mixed}: the tokenizer is not that of the model" in refusal(mixed)
     model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(mixed), AutoTokenizer.from_pretrained(mixed)
     with pytest.raises(ValueError, match="source tokens in the tokenizer and|target tokens in the tokenizer and"):
         translation_pipeline(model=model, tokenizer=tokenizer)

@@ -136,8 +136,8 @@ def load_checkpoint(name: Name, **options: Any) -> tuple[Any, PreTrainedTokenize
     tokenizer = load_tokenizer(name, **access)
     with explain(name, "model"):
         model = AutoModelForSeq2SeqLM.from_pretrained(name, **options)
-        if hasattr(model, "check_tokenizer"):
-            model.check_tokenizer(tokenizer)
+    if hasattr(model, "check_tokenizer"):
+        model.check_tokenizer(tokenizer)
     return model, tokenizer
 
 

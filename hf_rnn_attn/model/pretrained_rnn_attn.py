@@ -248,19 +248,19 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: if a vocabulary of it does not fit into the model's, or if special tokens differ.
         """
-        source_side, target_side = sides_of(tokenizer)
-        config = self.config
+        config, (source_side, target_side) = self.config, sides_of(tokenizer)
+        mismatch = f"{self.name_or_path or type(self).__name__}: the tokenizer is not that of the model:"
         for side, part, size in (
             ("source", source_side, config.vocab_size),
             ("target", target_side, cast(int, config.decoder_vocab_size)),
         ):
             if not size - MOST_SPARE_TOKENS < len(part) <= size:
-                raise ValueError(f"{_MISMATCH} {len(part)} {side} tokens in the tokenizer and {size} in the model.")
+                raise ValueError(f"{mismatch} {len(part)} {side} tokens in the tokenizer and {size} in the model.")
         for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
             ours, theirs = getattr(config, key), getattr(tokenizer, key)
             known = ours if isinstance(ours, list) else [ours]
             if theirs is not None and ours is not None and theirs not in known:
-                raise ValueError(f"{_MISMATCH} `{key}` {theirs} in the tokenizer and {ours} in the model.")
+                raise ValueError(f"{mismatch} `{key}` {theirs} in the tokenizer and {ours} in the model.")
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -654,7 +654,7 @@ def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
     """Returns the library's arguments of a recipe, after the checks that need them.
 
     Raises:
-        ValueError: settings that contradict each other, the launch or the output folder.
+        ValueError: settings that contradict each other or the launch.
     """
     where = f"{recipe.file}: training"
     with _located(where):
@@ -714,20 +714,8 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
     if section.dropout is not None and not isinstance(recipe.model, str):
         raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
     _check_best_metric(recipe, arguments)
-    _check_output_dir(arguments)
-
-
-def _check_output_dir(arguments: Seq2SeqTrainingArguments):
     if os.path.exists(str(arguments.output_dir)) and not os.path.isdir(str(arguments.output_dir)):
         raise ValueError(f"{arguments.output_dir} is a file; choose another training.output_dir")
-    found = any(Path(str(arguments.output_dir)).glob("checkpoint-*"))
-    if found and not arguments.resume_from_checkpoint:
-        raise ValueError(
-            f"{arguments.output_dir} holds the checkpoints of another run; resume it (--resume), remove it, or choose "
-            "another training.output_dir"
-        )
-    if arguments.resume_from_checkpoint is True and not found:
-        raise ValueError(f"{arguments.output_dir} holds no checkpoint to resume from; train without --resume")
 
 
 def _check_best_metric(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
