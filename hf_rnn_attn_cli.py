@@ -265,9 +265,17 @@ def _add_translate(commands):
 
 
 def _add_attention(commands):
-    parser = commands.add_parser("attention", help="draw what the model looks at while it translates a sentence")
+    parser = commands.add_parser("attention", help="show what the model looks at while it translates")
     _add_model_options(parser)
-    parser.add_argument("text", help="the sentence")
+    parser.add_argument("text", nargs="+", help="sentences; a picture shows one")
+    parser.add_argument(
+        "--translation",
+        action="append",
+        metavar="TEXT",
+        help="look at this translation instead of the model's own; repeat it for each sentence",
+    )
+    parser.add_argument("--words", action="store_true", help="draw words instead of sub-words in a picture")
+    parser.add_argument("--title", help="default: the sentence and its translation")
     parser.add_argument(
         "-o", "--output", required=True, help="file to write: .html for a page, else a picture (.png, .svg, .pdf)"
     )

@@ -24,7 +24,7 @@ from .data import encode_pairs, read_pairs
 from .evaluation import METRICS
 from .model.configuration_rnn_attn import CellType, RnnAttnConfig
 from .tokenization import TokenizerKind, train_tokenizer
-from .training.callbacks import SCHEDULES
+from .training.callbacks import Schedule
 from .training.recipe import FILE_SUFFIXES
 
 
@@ -89,7 +89,7 @@ WORDS = {
         for words in (IntervalStrategy, SaveStrategy, SchedulerType, OptimizerNames)
         for member in words
     ),
-    *("none", "never", "min", "max", "loss", "eval_loss", *SCHEDULES, *BLEU.TOKENIZERS),
+    *("none", "never", "min", "max", "loss", "eval_loss", *get_args(Schedule), *BLEU.TOKENIZERS),
     *METRICS,
     *(f"eval_{metric}" for metric in METRICS),
 }

@@ -13,6 +13,7 @@ import functools
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -26,6 +27,8 @@ from transformers import (
     pipelines,
 )
 from transformers.utils import logging
+
+from .checkpoint_rnn_attn import load_checkpoint
 
 
 logger = logging.get_logger(__name__)
@@ -198,6 +201,8 @@ class TranslationPipeline(Pipeline):
     def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
         check_model(model)
         super().__init__(model, *args, **kwargs)
+        if hasattr(model, "check_tokenizer"):
+            cast(Any, model).check_tokenizer(self.tokenizer)
         self.task = self._task_with_parameters()
         parameters = dict(self._task_specific_params().get(self.task, {}))
         self.prefix = parameters.pop("prefix", getattr(model.config, "prefix", None)) or ""
@@ -501,7 +506,18 @@ class TranslationPipeline(Pipeline):
 
 
 def translation_pipeline(**options: Any) -> TranslationPipeline:
-    """Returns `pipeline("translation", **options)`, under a type that the library's signature does not have."""
+    """Returns `pipeline("translation", **options)`, under a type that the library's signature does not have.
+
+    Raises:
+        OSError: if a file of the checkpoint `model` is missing.
+        ValueError: if one is damaged, or model and tokenizer do not belong together.
+    """
+    model = options.get("model")
+    if isinstance(model, (str, Path)):
+        names = ("device_map", "dtype", "revision", "token", "trust_remote_code")
+        given = {name: options.pop(name) for name in names if name in options}
+        options["model"], tokenizer = load_checkpoint(model, **given, **options.pop("model_kwargs", {}))
+        options.setdefault("tokenizer", tokenizer)
     make_pipeline: Any = pipelines.pipeline
     return make_pipeline(TASK, **options)
 

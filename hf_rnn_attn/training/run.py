@@ -19,9 +19,6 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 from safetensors.torch import load_model
 from transformers import (
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     DataCollatorForSeq2Seq,
     EarlyStoppingCallback,
     PreTrainedConfig,
@@ -35,6 +32,7 @@ from transformers import (
 
 from ..data import encode_pairs, group_references, read_pairs
 from ..evaluation import TextMetric, load_metric, score_texts, trainer_metrics
+from ..model.checkpoint_rnn_attn import load_checkpoint, load_config, load_tokenizer
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.pipeline_rnn_attn import sides_of
@@ -163,13 +161,13 @@ def _prepare_tokenizer(
     checkpoint holds.
     """
     if start or isinstance(recipe.model, str):
-        return AutoTokenizer.from_pretrained(start or recipe.model, trust_remote_code=False)
+        return load_tokenizer(start or recipe.model)
     folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0:
             tokenizer = train_tokenizer(_texts(pairs, "source"), _texts(pairs, "target"), **recipe.tokenizer)
             tokenizer.save_pretrained(folder)
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return load_tokenizer(folder)
 
 
 def _texts(pairs: Any, side: str) -> Iterator[str]:
@@ -178,9 +176,9 @@ def _texts(pairs: Any, side: str) -> Iterator[str]:
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     if isinstance(recipe.model, str):
-        config = AutoConfig.from_pretrained(recipe.model, trust_remote_code=False)
+        config = load_config(recipe.model)
         _set_dropout(config, recipe.training.dropout)
-        model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model, config=config, trust_remote_code=False)
+        model, _ = load_checkpoint(recipe.model, config=config)
     else:
         source_side, target_side = sides_of(tokenizer)
         config = RnnAttnConfig(
