@@ -236,13 +236,16 @@ def _add_evaluate(commands):
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
     _add_replace_unknown(parser)
-    for side in ("source", "target"):
+    for side in ("source", "target", "features"):
         parser.add_argument(
             f"--{side}-column",
             type=lambda text: int(text) if text.isdecimal() else text,
             metavar="COLUMN",
             help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
         )
+    parser.add_argument(
+        "--features-separator", default=";", help="what stands between two features (default: %(default)s)"
+    )
     parser.add_argument(
         "--file-format", choices=["tsv", "csv", "jsonl", "parquet"], help="of a file of pairs; default: its suffix"
     )

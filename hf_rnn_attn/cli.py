@@ -110,6 +110,8 @@ def _read_evaluation_pairs(arguments: Namespace) -> Any:
         data,
         source_column=arguments.source_column,
         target_column=arguments.target_column,
+        features_column=arguments.features_column,
+        features_separator=arguments.features_separator,
         file_format=arguments.file_format,
         on_bad_rows=arguments.on_bad_rows,
     )

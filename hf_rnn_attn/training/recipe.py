@@ -305,7 +305,7 @@ _SECTIONS = {
         | _parameters(read_pairs, "data")
         | _parameters(encode_pairs, "dataset", "tokenizer"),
     ),
-    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target")),
+    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target", "features")),
     "model": _schema(
         "model",
         {
@@ -572,7 +572,8 @@ def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict
             f"tokenizer.joint to true or leave {shared[0]} out"
         )
     with _located(f"{path}: tokenizer"):
-        check_options(**{**(train_tokenizer.__kwdefaults__ or {}), **raw})
+        defaults = train_tokenizer.__kwdefaults__ or {}
+        check_options(**{name: raw.get(name, default) for name, default in defaults.items() if name != "features"})
     return raw
 
 

@@ -165,7 +165,9 @@ def _prepare_tokenizer(
     folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0:
-            tokenizer = train_tokenizer(_texts(pairs, "source"), _texts(pairs, "target"), **recipe.tokenizer)
+            features = {feature for pair in pairs for feature in pair.get("features", ())}
+            sides = (_texts(pairs, "source"), _texts(pairs, "target"))
+            tokenizer = train_tokenizer(*sides, **recipe.tokenizer, features=features)
             tokenizer.save_pretrained(folder)
     return load_tokenizer(folder)
 
