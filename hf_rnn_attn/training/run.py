@@ -40,7 +40,7 @@ from ..tokenization import special_ids, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
 from .recipe import Recipe, training_arguments
-from .record import RECORD_FILE, RESULTS_FILE, check_same_run, describe_run, find_start, locked
+from .record import RESULTS_FILE, begin, check_same_run, describe_run, find_start, locked
 from .trainer import RnnAttnTrainer, freeze_parameters
 
 
@@ -115,7 +115,7 @@ def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> 
     if start:
         check_same_run(record, start, arguments, force)
     if arguments.process_index == 0:
-        write_text(folder / RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        begin(folder, record, start)
     tokenizer = _prepare_tokenizer(recipe, pairs["train"], arguments, start)
     model = _prepare_model(recipe, tokenizer)
     encoded = _encode_splits(recipe, pairs, tokenizer)
@@ -161,7 +161,7 @@ def _prepare_tokenizer(
     checkpoint holds.
     """
     if start or isinstance(recipe.model, str):
-        return load_tokenizer(start or recipe.model)
+        return load_tokenizer(start or cast(str, recipe.model))
     folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0:
