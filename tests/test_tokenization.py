@@ -86,7 +86,7 @@ UNICODE_WHITE_SPACE += [chr(code) for code in (0x2028, 0x2029, 0x202F, 0x205F, 0
 
 
 @pytest.mark.parametrize("joint", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "symbol"])
 def test_white_space_is_one_space_on_both_sides_and_after_saving(kind, joint, tmp_path):
     trained = train_tokenizer(
         ["the house is big"] * 3, ["das Haus ist groß"] * 3, kind=kind, vocab_size=300, joint=joint
