@@ -4,7 +4,7 @@
 
 import re
 
-from sentencex import segment
+from sentencex import segment  # pyright: ignore[reportAttributeAccessIssue] (compiled, and without types)
 
 from .inference import translate_lines
 from .model.pipeline_rnn_attn import TranslationPipeline, languages_of_task
@@ -15,7 +15,7 @@ LINE_ENDS = re.compile("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
 
 
 def split_text(text: str, language: str) -> list[tuple[str, str]]:
-    """Splits text into sentences, each with the white space and line ends that follow it.
+    r"""Splits text into sentences, each with the white space and line ends that follow it.
 
     White space before the first sentence, and on lines without one, follows an empty sentence. Joined, the parts are
     the text.
@@ -26,8 +26,8 @@ def split_text(text: str, language: str) -> list[tuple[str, str]]:
 
     Example:
     ```python
-    >>> split_text("Dr. Meier kommt am 3. Mai. Und du?\\n", "de")
-    [('Dr. Meier kommt am 3. Mai.', ' '), ('Und du?', '\\n')]
+    >>> split_text("Dr. Meier kommt am 3. Mai. Und du?\n", "de")
+    [('Dr. Meier kommt am 3. Mai.', ' '), ('Und du?', '\n')]
 
     ```
     """
@@ -48,7 +48,7 @@ def split_text(text: str, language: str) -> list[tuple[str, str]]:
 def translate_text(
     translator: TranslationPipeline, text: str, language: str | None = None, tokens_per_batch: int = 1024
 ) -> str:
-    """Translates text sentence by sentence, and keeps its line ends and the white space between sentences.
+    r"""Translates text sentence by sentence, and keeps its line ends and the white space between sentences.
 
     A sentence that is cut off at the length limit is warned of by the pipeline.
 
@@ -64,8 +64,8 @@ def translate_text(
 
     Example:
     ```python
-    >>> translate_text(pipeline("translation_de_to_en"), "Guten Tag! Wie geht es dir?\\n\\nBis bald.")
-    'Good afternoon! How are you?\\n\\nSee you soon.'
+    >>> translate_text(pipeline("translation_de_to_en"), "Guten Tag! Wie geht es dir?\n\nBis bald.")
+    'Good afternoon! How are you?\n\nSee you soon.'
 
     ```
     """
@@ -76,6 +76,4 @@ def translate_text(
     parts = split_text(text, language)
     windows = translate_lines((sentence for sentence, _ in parts), translator, tokens_per_batch)
     translations = (translation for window in windows for translation in window)
-    return "".join(
-        translation.strip() + space for translation, (_, space) in zip(translations, parts, strict=True)
-    )
+    return "".join(translation.strip() + space for translation, (_, space) in zip(translations, parts, strict=True))

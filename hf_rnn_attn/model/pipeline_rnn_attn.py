@@ -414,8 +414,8 @@ class Text2TextGenerationPipeline(Pipeline):
     def _check_names(self, arguments: Mapping[str, Any]) -> None:
         """Raises a ValueError for an argument that neither the pipeline nor `generate()` knows."""
         for name in arguments.keys() - self._generate_arguments:
-            own = inspect.signature(self._sanitize_parameters).parameters
-            nearest = difflib.get_close_matches(name, self._generate_arguments | own.keys(), 1)
+            own = FLAGS | STRINGS | COUNTS.keys() | {"return_type", "truncation", "replace_unknown"}
+            nearest = difflib.get_close_matches(name, self._generate_arguments | own, 1)
             advice = f"Did you mean {nearest[0]}?" if nearest else "It takes those of its class and of generate()."
             raise ValueError(f"{name}: the pipeline of {self.task!r} has no such argument. {advice}")
 
@@ -625,7 +625,8 @@ class Text2TextGenerationPipeline(Pipeline):
         scores: list[torch.Tensor] = []
         for sequences, counts in zip(output_ids.unbind(1), is_generated.unbind(1), strict=True):
             logits = self.model(**inputs, decoder_input_ids=sequences[:, :-1], use_cache=False).logits
-            log_probs = logits.float().log_softmax(-1).gather(-1, sequences[:, 1:, None]).squeeze(-1)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            log_probs = logits.log_softmax(-1).gather(-1, sequences[:, 1:, None]).squeeze(-1)
             scores.append(log_probs.where(counts[:, 1:], 0).sum(-1))
         return torch.stack(scores, 1)
 
