@@ -554,10 +554,12 @@ class Text2TextGenerationPipeline(Pipeline):
             # There is nothing to read, and a model would invent a sentence
             padding = cast(int, self.tokenizer.pad_token_id)
             outputs["output_ids"] = outputs["output_ids"].masked_fill(is_blank[:, None, None], padding)
+            is_generated = is_generated & ~is_blank[:, None, None]
             for name in {"is_cut", "scores"} & outputs.keys():
                 outputs[name] = outputs[name].masked_fill(is_blank[:, None], 0)
         if output_attentions:
             outputs |= {name: model_inputs[name] for name in ("input_ids", "attention_mask")}
+            outputs["is_generated"] = is_generated & (outputs["output_ids"] != self.tokenizer.pad_token_id)
         return outputs | passed_on
 
     def _settings(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -696,13 +698,13 @@ class Text2TextGenerationPipeline(Pipeline):
     def _attended(self, model_outputs: dict[str, Any]) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Yields source ids (S), generated ids (T) and attention (T, S) of each returned sequence, without padding."""
         _, returned, target_length, _ = model_outputs["attention"].shape
-        pad_token_id = self.tokenizer.pad_token_id
         for row, attention in enumerate(model_outputs["attention"].flatten(0, 1)):
             source_ids = model_outputs["input_ids"][row // returned]
             source_mask = model_outputs["attention_mask"][row // returned].bool()
             # The decoder's prompt comes before the tokens that attention was paid for
             target_ids = model_outputs["output_ids"].flatten(0, 1)[row, -target_length:]
-            target_mask = target_ids != pad_token_id
+            # not by the padding: behind an end the library fills up with ends where the padding is token 0
+            target_mask = model_outputs["is_generated"].flatten(0, 1)[row, -target_length:]
             yield source_ids[source_mask], target_ids[target_mask], attention[target_mask][:, source_mask]
 
     def _attention_record(
