@@ -21,14 +21,7 @@ from hf_rnn_attn.tokenization import train_tokenizer
 class Shouter:
     """Stands for a translation pipeline: "translates" into capitals; its tokens are letters."""
 
-    def __call__(self, lines, output_attentions=False):
-        if output_attentions:
-            record = {
-                "source_tokens": ["ein", "Hund"],
-                "target_tokens": ["A", "DOG"],
-                "attention": [[0.9, 0.1], [0.2, 0.8]],
-            }
-            return [{"translation_text": lines.upper(), **record}]
+    def __call__(self, lines, num_return_sequences=None):
         (self.seen,) = lines
         return [[{"translation_text": line.upper()} for line in self.seen]]
 
@@ -45,6 +38,7 @@ def translator(monkeypatch):
         return shouter
 
     monkeypatch.setattr(cli, "_load_translator", load)
+    monkeypatch.setattr(cli, "find_model", lambda name: Path(__file__).parent / "checkpoints")
     return shouter
 
 
@@ -96,7 +90,7 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         (["evaluate", "a", "b", "c"], "got 3 files"),
         (["evaluate", "missing.tsv"], "missing.tsv: no such file"),
         (["evaluate", "a.tsv", "--metrics", "blue"], "unknown metric 'blue'"),
-        (["translate", "--model", "model", "-i", "missing.txt"], "No such file or directory: 'missing.txt'"),
+        (["translate", "--model", "model", "-i", "missing.txt"], "missing.txt: No such file or directory"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_two(arguments, message, translator, capsys, monkeypatch, tmp_path):
@@ -137,8 +131,8 @@ def test_a_second_start_goes_on_where_the_first_was_stopped(translator, tmp_path
         return whole(self, lines, **options)
 
     monkeypatch.setattr(type(translator), "__call__", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        cli.main(command)
+    assert cli.main(command) == 130
+    assert capsys.readouterr().err == "hf-rnn-attn: stopped by SIGINT; the same command goes on after line 2\n"
     assert not target.exists()
     assert cli.main(command) == 0
     assert "going on after line 2" in capsys.readouterr().err
@@ -163,7 +157,7 @@ def test_a_model_that_is_missing_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["translate", "--model", "missing", "ein hund"]) == 2
     printed = capsys.readouterr().err
-    assert "couldn't find them" in printed and printed.count("\n") == 1
+    assert "missing: no such folder; the Hub cannot be reached" in printed and printed.count("\n") == 1
 
 
 def test_a_recipe_mistake_on_the_command_line(tmp_path, capsys):
@@ -211,7 +205,7 @@ def test_translate_replaces_unknown_words(translator, tmp_path, arguments, optio
 def test_a_broken_dictionary_is_reported_with_its_line(translator, tmp_path, capsys):
     (tmp_path / "words.tsv").write_text("Hund\tdog\nKatze cat\n", encoding="utf-8")
     assert cli.main(["translate", "--model", "model", "--replace-unknown", str(tmp_path / "words.tsv")]) != 0
-    assert "words.tsv:2: expected word, tab, translation; got 'Katze cat\\n'" in capsys.readouterr().err
+    assert "words.tsv:2: expected word, tab, translation; got 'Katze cat'" in capsys.readouterr().err
 
 
 def test_translate_reads_standard_input_and_writes_standard_output(translator, monkeypatch):
@@ -252,7 +246,7 @@ def test_translate_takes_sentences_too(translator, capsys):
 def test_a_count_is_at_least_one(capsys):
     with pytest.raises(SystemExit):
         cli.main(["translate", "--model", "model", "--batch-tokens", "0"])
-    assert "expected a number of at least 1, got 0" in capsys.readouterr().err
+    assert "expected a number from 1 to 16384, got '0'" in capsys.readouterr().err
 
 
 def test_evaluate_scores_files_overall_and_by_length(translator, tmp_path, capsys):
@@ -290,16 +284,6 @@ def test_evaluate_groups_references_and_passes_the_tokenizer_on(translator, tmp_
     assert scores["exact_match"]["score"] == pytest.approx(200 / 3) and "tok:13a" in scores["sacrebleu"]["signature"]
 
 
-def test_attention_draws_a_page_or_a_picture(translator, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is an optional dependency")
-    page, picture = tmp_path / "a.html", tmp_path / "a.png"
-    assert cli.main(["attention", "ein Hund", "-o", str(page)]) == 0
-    assert capsys.readouterr().out == f"EIN HUND\n{page}\n"
-    assert "DOG" in page.read_text(encoding="utf-8")
-    assert cli.main(["attention", "ein Hund", "-o", str(picture)]) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
 def test_average_of_folders_and_of_the_best_of_a_run(tmp_path, capsys):
     for step, value in {1: 1.0, 2: 2.0, 3: 6.0}.items():
         folder = tmp_path / f"checkpoint-{step}"
@@ -318,7 +302,7 @@ def test_average_of_folders_and_of_the_best_of_a_run(tmp_path, capsys):
     assert "checkpoint-3\n" in capsys.readouterr().out
 
 
-def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
+def test_a_saved_model_translates(tmp_path):
     tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="word")
     torch.manual_seed(0)
     config = RnnAttnConfig(vocab_size=len(tokenizer), encoder_hidden_size=4, decoder_hidden_size=8)
@@ -333,8 +317,87 @@ def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
     ids = model.eval().generate(**tokenizer("hund", return_tensors="pt"), num_beams=2)
     assert (len(lines), lines[1], lines[2]) == (4, "", tokenizer.decode(ids[0], skip_special_tokens=True))
     assert cli._load_translator([str(tmp_path / "model")], 2)._forward_params == {"num_beams": 2}
-    assert cli.main(["attention", "ein hund", "--model", str(tmp_path / "model"), "-o", str(tmp_path / "a.html")]) == 0
-    assert "▁hund" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="char")
+    torch.manual_seed(0)
+    config = RnnAttnConfig(vocab_size=len(tokenizer), encoder_hidden_size=4, decoder_hidden_size=8)
+    model = RnnAttnForConditionalGeneration(config)
+    model.generation_config.update(max_length=6)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def page_data(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text.split('id="data">')[1].split("</script>")[0])
+
+
+def test_attention_writes_a_page_of_several_sentences(saved_model, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    arguments = ["attention", "ein hund", "<b> & hund", "--model", saved_model, "--beams", "2", "-o", str(page)]
+    assert cli.main(arguments) == 0
+    data = page_data(page)
+    assert [one["source"] for one in data] == ["ein hund", "<b> & hund"]
+    assert [len(one["hypotheses"]) for one in data] == [2, 2] and data[0]["beam"]
+    assert capsys.readouterr().out == "".join(f"{one['hypotheses'][0]['text']}\n" for one in data) + f"{page}\n"
+    assert "<title>Looking inside</title>" in page.read_text(encoding="utf-8")
+
+
+def test_attention_reads_given_translations(saved_model, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    given = ["--translation", "a dog", "--translation", "dog"]
+    assert cli.main(["attention", "ein hund", "hund", *given, "--model", saved_model, "-o", str(page)]) == 0
+    assert [one["hypotheses"][0]["text"] for one in page_data(page)] == ["a dog", "dog"]
+    assert capsys.readouterr().out == f"a dog\ndog\n{page}\n"
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_attention_draws_a_picture_of_pieces_or_words(saved_model, tmp_path, monkeypatch, name, start):
+    from hf_rnn_attn import visualization
+
+    drawn = []
+    plot = visualization.plot_attention
+    monkeypatch.setattr(
+        visualization,
+        "plot_attention",
+        lambda *args, **kwargs: drawn.append((args[1:], kwargs)) or plot(*args, **kwargs),
+    )
+    arguments = ["attention", "ein hund", "--translation", "a dog", "--model", saved_model, "-o", str(tmp_path / name)]
+    assert cli.main(arguments) == cli.main([*arguments, "--words", "--title", "Dogs"]) == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert drawn == [
+        (
+            (["e", "i", "n", "▁", "h", "u", "n", "d", "</s>"], ["a", "▁", "d", "o", "g", "</s>"]),
+            {"title": "ein hund → a dog"},
+        ),
+        ((["ein", "hund"], ["a", "dog"]), {"title": "Dogs"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b", "-o", "x.png"], "x.png: a picture shows one sentence, got 2; write .html"),
+        (["a", "-o", "x.txt"], "x.txt: expected a name that ends in .html, .png, .svg, .pdf"),
+        (["a", "-o", "x"], "x: expected a name that ends in .html, .png, .svg, .pdf"),
+        (["a", "--words", "-o", "x.html"], "x.html: --words is for pictures; a page shows pieces and words"),
+        (["a", " ", "-o", "x.html"], "expected a sentence of 1 to 1,000 characters, got 1"),
+        (
+            ["a", "--translation", "", "-o", "x.html"],
+            "expected a sentence of 1 to 1,000 characters, got 0",
+        ),
+        (["a", "b", "--translation", "c", "-o", "x.html"], "expected one translation for each text, got 1 for 2 texts"),
+    ],
+)
+def test_attention_refuses(saved_model, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["attention", *arguments, "--model", saved_model]) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_a_saved_model_aligns_words(tmp_path, capsys):

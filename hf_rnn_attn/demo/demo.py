@@ -7,8 +7,6 @@ This file only puts the parts of the package together in the order in which a us
 
 from pathlib import Path
 
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
 from ..model.pipeline_rnn_attn import translation_pipeline
 from ..training.recipe import load_recipe
 from ..training.run import train
@@ -43,8 +41,7 @@ def run_demo(output_dir: str | Path) -> float:
     print(f"\nexact match on {TEST} held-out dates: {exact:.1f} % after {results['train_seconds']:.0f} s of training")
     print(f"checkpoint: {checkpoint}\n")
 
-    model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
-    translator = translation_pipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(checkpoint))
+    translator = translation_pipeline(model=checkpoint)
     records = [translator(text, output_attentions=True)[0] for text in EXAMPLES]
     for text, record in zip(EXAMPLES, records, strict=True):
         print(f"{text}  →  {record['translation_text']}")

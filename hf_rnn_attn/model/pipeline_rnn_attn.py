@@ -19,6 +19,7 @@ import reprlib
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 from transformers import (
     AutoModelForSeq2SeqLM,
     GenerationConfig,
+    GenerationMixin,
     Pipeline,
     PreTrainedConfig,
     PreTrainedModel,
@@ -33,6 +35,8 @@ from transformers import (
     pipelines,
 )
 from transformers.utils import logging
+
+from .checkpoint_rnn_attn import load_checkpoint
 
 
 logger = logging.get_logger(__name__)
@@ -275,7 +279,10 @@ def _loops(source_ids: list[int], output_ids: list[int]) -> bool:
 
 def _may_repeat(generate_kwargs: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     """Returns whether a loop can be decoded again: found by a search, that nothing keeps from repeating itself."""
-    if any(isinstance(value, torch.Tensor) or name == "streamer" for name, value in generate_kwargs.items()):
+    if any(
+        isinstance(value, torch.Tensor) or name in ("streamer", "custom_generate")
+        for name, value in generate_kwargs.items()
+    ):
         return False
     has_guard = settings.get("no_repeat_ngram_size", 0) > 0 or settings.get("repetition_penalty", 1.0) != 1.0
     return not (has_guard or settings.get("do_sample", False))
@@ -360,6 +367,8 @@ class Text2TextGenerationPipeline(Pipeline):
         check_model(model)
         check_values(kwargs)
         super().__init__(model, *args, **kwargs)
+        if hasattr(model, "check_tokenizer"):
+            cast(Any, model).check_tokenizer(self.tokenizer)
         parameters = dict(self._task_specific_params().get(self.task, {}))
         self.prefix = parameters.pop("prefix", getattr(model.config, "prefix", None)) or ""
         generation_names = GenerationConfig().to_dict()
@@ -372,7 +381,7 @@ class Text2TextGenerationPipeline(Pipeline):
     @functools.cached_property
     def _generate_arguments(self) -> set[str]:
         """The names of what `generate()` takes with this model."""
-        functions = [self.model.generate, self.model.forward]
+        functions = [GenerationMixin.generate, self.model.generate, self.model.forward]
         functions += [part.forward for part in (self.model.get_encoder(), self.model.get_decoder()) if part is not None]
         names = {name for function in functions for name in inspect.signature(function).parameters}
         return (names | GenerationConfig().to_dict().keys() | OTHER_ARGUMENTS) - {"self", "args", "kwargs"}
@@ -860,7 +869,18 @@ PIPELINES = {
 
 
 def translation_pipeline(**options: Any) -> TranslationPipeline:
-    """Returns `pipeline("translation", **options)`, under a type that the library's signature does not have."""
+    """Returns `pipeline("translation", **options)`, under a type that the library's signature does not have.
+
+    Raises:
+        OSError: if a file of the checkpoint `model` is missing.
+        ValueError: if one is damaged, or model and tokenizer do not belong together.
+    """
+    model = options.get("model")
+    if isinstance(model, (str, Path)):
+        names = ("device_map", "dtype", "revision", "token", "trust_remote_code")
+        given = {name: options.pop(name) for name in names if name in options}
+        options["model"], tokenizer = load_checkpoint(model, **given, **options.pop("model_kwargs", {}))
+        options.setdefault("tokenizer", tokenizer)
     make_pipeline: Any = pipelines.pipeline
     return make_pipeline(TASK, **options)
 

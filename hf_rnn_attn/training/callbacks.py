@@ -1,9 +1,12 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks that a training needs beside the library's: scheduled sampling, and the order of batches."""
+"""Callbacks that a training needs beside the library's: scheduled sampling, the order of batches, and a check that
+losses and weights are finite.
+"""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import TrainerCallback, TrainerState
@@ -12,7 +15,7 @@ from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 
 
-SCHEDULES = ("linear", "exponential", "inverse_sigmoid")
+Schedule = Literal["linear", "exponential", "inverse_sigmoid"]
 
 
 class ScheduledSamplingCallback(TrainerCallback):
@@ -44,15 +47,15 @@ class ScheduledSamplingCallback(TrainerCallback):
         trainer.add_callback(ScheduledSamplingCallback("linear", k=1.0, c=1e-4, minimum=0.5))
     """
 
-    def __init__(self, schedule: str, *, k: float, c: float | None = None, minimum: float = 0.0):
+    def __init__(self, schedule: Schedule, *, k: float, c: float | None = None, minimum: float = 0.0):
         self.schedule, self.k, self.c, self.minimum = schedule, k, c, minimum
         self._check()
         self._hook: Any = None
 
     def _check(self):
-        if self.schedule not in SCHEDULES:
+        if self.schedule not in get_args(Schedule):
             raise ValueError(
-                f"scheduled sampling: schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
+                f"scheduled sampling: schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}"
             )
         if (self.c is not None) != (self.schedule == "linear"):
             raise ValueError(
@@ -158,3 +161,29 @@ class BatchOrderCallback(TrainerCallback):
         """Tells the sampler the epoch, the one that a resumed run is in too."""
         # a resumed run begins inside of an epoch
         self.batch_sampler.set_epoch(int(state.epoch))
+
+
+class FiniteCallback(TrainerCallback):
+    """Calls a check before anything is logged, evaluated or saved, and at the ends of epochs and of the training."""
+
+    # losses that wait to be looked at
+    MOST_STEPS = 500
+
+    def __init__(self, check: Callable[[], None]):
+        self.check = check
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Checks where the library is about to use what the step has made."""
+        due = control.should_log or control.should_evaluate or control.should_save or control.should_training_stop
+        if due or state.global_step % self.MOST_STEPS == 0:
+            self.check()
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Checks before an evaluation or a checkpoint at the end of the epoch."""
+        self.check()
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: Any, metrics: dict[str, float], **kwargs: Any):
+        """Raises if a loss on validation pairs is not finite."""
+        for name, value in metrics.items():
+            if name.endswith("_loss") and not math.isfinite(value):
+                raise ValueError(f"step {state.global_step}: {name} is {value}; lower training.learning_rate")
