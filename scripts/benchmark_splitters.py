@@ -13,6 +13,8 @@ from pathlib import Path
 
 
 FILES = {"de": "tatoeba-de/test.de", "en": "tatoeba-de/test.en", "fr": "tatoeba-fr/test.fr"}
+# one line for each language
+# ruff: noqa: E501
 # fmt: off
 HARD = {
 "de":[["Dr. Müller kommt am 3. Mai.","Er bringt z. B. Äpfel mit."],["Das kostet 3.499,50 Euro.","Nehmen Sie es?"],["Er sagte: „Komm her.“","Dann ging er."],["Ich weiß nicht ...","Vielleicht morgen."],["Die Sitzung ist am 12. Dezember um 10.30 Uhr.","Bitte kommen Sie pünktlich."],["Wir treffen uns bei Nr. 5 in der St.-Georg-Str. 12.","Bis dann!"],["Prof. Dr. h. c. Schmidt, geb. 1950, lehrt in Köln.","Sie ist seit 2001 dort."],["Das gilt u. a. für Hunde, Katzen usw. und auch für Vögel.","Alle wissen das."],["Heinrich VIII. war König.","Er hatte sechs Frauen."],["Was?!","Das darf nicht sein!"],["Siehe www.example.com für mehr.","Danke."],["Im 19. Jahrhundert war das anders.","Heute nicht."],["„Wer ist da?“, fragte er.","Niemand antwortete."],["Er hat ca. 20 Bücher, d. h. fast alle.","Ich habe keins."],["Es war 5 Uhr.","3 Leute warteten."],["Die Firma A. B. Schulz GmbH & Co. KG wächst.","Sie sucht Leute."],["Er kam um 8.","Sie kam später."],["1. Öffnen Sie die Tür.","2. Gehen Sie hinein."]],
