@@ -381,7 +381,7 @@ class Text2TextGenerationPipeline(Pipeline):
     @functools.cached_property
     def _generate_arguments(self) -> set[str]:
         """The names of what `generate()` takes with this model."""
-        functions = [GenerationMixin.generate, self.model.generate, self.model.forward]
+        functions = [cast(Any, GenerationMixin).generate, self.model.generate, self.model.forward]
         functions += [part.forward for part in (self.model.get_encoder(), self.model.get_decoder()) if part is not None]
         names = {name for function in functions for name in inspect.signature(function).parameters}
         return (names | GenerationConfig().to_dict().keys() | OTHER_ARGUMENTS) - {"self", "args", "kwargs"}
