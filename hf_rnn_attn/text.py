@@ -26,6 +26,7 @@ def split_text(text: str, language: str) -> list[tuple[str, str]]:
 
     Example:
     ```python
+    >>> from hf_rnn_attn.text import split_text
     >>> split_text("Dr. Meier kommt am 3. Mai. Und du?\n", "de")
     [('Dr. Meier kommt am 3. Mai.', ' '), ('Und du?', '\n')]
 
@@ -64,8 +65,10 @@ def translate_text(
 
     Example:
     ```python
-    >>> translate_text(pipeline("translation_de_to_en"), "Guten Tag! Wie geht es dir?\n\nBis bald.")
-    'Good afternoon! How are you?\n\nSee you soon.'
+    >>> from transformers import pipeline
+    >>> from hf_rnn_attn.text import translate_text
+    >>> translate_text(pipeline("translation_de_to_en"), "Guten Morgen! Wie geht es dir?\n\nBis bald.")
+    'Good morning. How are you doing?\n\nSee you soon.'
 
     ```
     """

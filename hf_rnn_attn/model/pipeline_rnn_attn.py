@@ -338,9 +338,9 @@ class Text2TextGenerationPipeline(Pipeline):
     >>> import hf_rnn_attn
     >>> from transformers import pipeline
 
-    >>> generator = pipeline("text2text-generation", model="google/flan-t5-small")
-    >>> generator("Translate to German: How old are you?")
-    [{'generated_text': 'Wie alt sind Sie?'}]
+    >>> generator = pipeline("text2text-generation", model="path/to/checkpoint")
+    >>> generator("Guten Morgen!")
+    [{'generated_text': 'Good morning.'}]
 
     ```
 
@@ -771,9 +771,12 @@ class SummarizationPipeline(Text2TextGenerationPipeline):
 
     Example:
     ```python
-    >>> summarizer = pipeline("summarization", model="google-t5/t5-small")
-    >>> summarizer("An apple a day keeps the doctor away, as people say.", min_length=5, max_length=20)
-    [{'summary_text': 'an apple a day keeps the doctor away .'}]
+    >>> import hf_rnn_attn
+    >>> from transformers import pipeline
+
+    >>> summarizer = pipeline("summarization", model="path/to/checkpoint")
+    >>> summarizer("Guten Morgen!", max_length=5)
+    [{'summary_text': '...'}]
 
     ```
     """
