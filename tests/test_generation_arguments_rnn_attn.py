@@ -203,8 +203,8 @@ one = tokenizer("ein Hund", return_tensors="pt")
 model.generate(**one, max_new_tokens=4, num_beams=1, assistant_model=new)
 translator = pipeline("translation", model=folder)
 translator("ein Hund")
-translator(["ein Hund", "eine Katze"], max_new_tokens=4, num_beams=2)
-translator("ein Hund", max_length=5)
+translator(["ein Hund", "eine Katze"], max_new_tokens=20, num_beams=2)
+translator("ein Hund", max_length=20)
 """
 
 

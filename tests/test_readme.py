@@ -43,7 +43,6 @@ def test_blocks_run_in_their_order(workplace, monkeypatch):
             for words in commands_of(block):
                 run_program(words, workplace, monkeypatch)
     assert (workplace / "runs/first/model.safetensors").is_file()
-    assert (workplace / "runs/dates/attention.png").stat().st_size > 5000
     assert "<html" in (workplace / "runs/dates/attention.html").read_text("utf-8")
     assert len((workplace / "iso.txt").read_text("utf-8").splitlines()) == 20
 

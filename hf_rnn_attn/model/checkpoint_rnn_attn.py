@@ -24,6 +24,8 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import cached_file
 
+from .tokenization_rnn_attn import PANIC
+
 
 CONFIG_FILE, GENERATION_FILE = "config.json", "generation_config.json"
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
@@ -75,7 +77,9 @@ def explain(name: Name, part: str) -> Generator[None]:
         yield
     except (ImportError, OSError):
         raise
-    except Exception as error:  # whatever it stumbles over: KeyError, TypeError, an error of the `tokenizers` package
+    except BaseException as error:  # whatever it stumbles over: KeyError, TypeError, an error of the `tokenizers` package
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
         if isinstance(error, ValueError) and str(error).startswith(str(name)):
             raise
         kind = "" if type(error) is Exception or isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -114,7 +118,8 @@ def load_tokenizer(name: Name, **options: Any) -> PreTrainedTokenizerBase:
             if (file := Path(name, backend)).is_file():
                 check_size(file, MOST_TOKENIZER_BYTES)
                 with explain(file, "tokenizer"):
-                    Tokenizer.from_file(str(file))
+                    # some damage is met by the first text alone
+                    Tokenizer.from_file(str(file)).encode("a")
     with explain(name, "tokenizer"):
         return AutoTokenizer.from_pretrained(name, **{"trust_remote_code": False, **options})
 

@@ -17,6 +17,8 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
+# what compiled code raises where it stumbles; no subclass of Exception
+PANIC = "PanicException"
 
 # one text; several, or one that is split into words; several that are split into words
 Text = str | list[str] | list[list[str]]
@@ -27,9 +29,9 @@ def _reading(file: str | None) -> Generator[None]:
     """Raises a ValueError that names the file where the `tokenizers` library cannot read it."""
     try:
         yield
-    except Exception as error:
-        # that library raises the class of all exceptions, and its messages name no file
-        if type(error) is not Exception:
+    except BaseException as error:
+        # that library raises the class of all exceptions, or panics, and its messages name no file
+        if type(error) is not Exception and type(error).__name__ != PANIC:
             raise
         raise ValueError(f"{file}: expected a serialised tokenizer, got another or a damaged file: {error}") from error
 
@@ -108,10 +110,12 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
         tokens = {"pad_token": pad_token, "bos_token": bos_token, "eos_token": eos_token, "unk_token": unk_token}
         with _reading(kwargs.get("tokenizer_file")):
             super().__init__(**tokens, **kwargs)
+            self._tokenizer.encode("a")  # some damage is met by the first text alone
         with _reading(target_tokenizer_file):
             target = PreTrainedTokenizerFast(
                 tokenizer_file=target_tokenizer_file, tokenizer_object=target_tokenizer_object
             )
+            target.backend_tokenizer.encode("a")
         self._target_backend: Any = target.backend_tokenizer
         self._check_special_tokens()
 

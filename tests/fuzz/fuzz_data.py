@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 
 
 with atheris.instrument_imports(include=["hf_rnn_attn.data"]):
-    from hf_rnn_attn.data import READERS, DataError, _good_rows
+    from hf_rnn_attn.data import READERS, Columns, DataError, _good_rows
 from hf_rnn_attn.tokenization import squeeze
 
 
 FOLDER = Path(tempfile.mkdtemp())
 NAMES = [f"x.{name}{packed}" for name in READERS for packed in ("", ".gz")] + ["aligned", "parquet"]
-COLUMNS = [(None, None), (1, 2), (2, 4), ("source", "target"), ("a", "b")]
+COLUMNS = [(), (1, 2), (2, 4), (1, 2, 3), ("source", "target"), ("a", "b"), ("source", "target", "a")]
 BUFFER = io.BytesIO()
 pq.write_table(pa.table({"source": ["a", "b"], "target": ["c", None]}), BUFFER)
 PARQUET = BUFFER.getvalue()
@@ -53,7 +53,7 @@ def one_input(data: bytes):
 
 
 def options(columns):
-    return {"source_column": columns[0], "target_column": columns[1], "file_format": None, "streaming": False}
+    return {"columns": Columns(*columns), "features_separator": ";", "file_format": None, "streaming": False}
 
 
 if __name__ == "__main__":
