@@ -453,7 +453,9 @@ def test_the_command_writes_a_folder_that_translates(tmp_path, toolkit, capsys):
     loaded, loaded_tokenizer = AutoModelForSeq2SeqLM.from_pretrained(output), AutoTokenizer.from_pretrained(output)
     torch.testing.assert_close(our_logits(loaded, [4, 5], TARGET), our_logits(model, [4, 5], TARGET))
     assert loaded_tokenizer("ein ze")["input_ids"] == tokenizer("ein ze")["input_ids"]
-    translated = pipeline("translation", model=output)("ein kat@@ ze", max_length=8, avoid_loops=False)[0]["translation_text"]
+    translated = pipeline("translation", model=output)("ein kat@@ ze", max_length=8, avoid_loops=False)[0][
+        "translation_text"
+    ]
     inputs = tokenizer("ein kat@@ ze", return_tensors="pt")
     ids = model.generate(**inputs, max_length=8)[0]
     assert translated == tokenizer.decode(ids, skip_special_tokens=True) and "@@" not in translated

@@ -8,6 +8,7 @@ Ids by hand: words are numbered by falling count, then by the alphabet, from 4 o
 """
 
 import copy
+import json
 import os
 import pickle
 import shutil
@@ -278,3 +279,14 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, name, content):
     with pytest.raises(ValueError, match="expected a serialised tokenizer, got another or a damaged file") as error:
         RnnAttnTokenizer(**{side: str(file) for side, file in files.items()})
     assert str(error.value).startswith(str(files[name]))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "target_tokenizer.json"])
+def test_an_end_token_that_is_not_defined_is_refused_by_name(tmp_path, name):
+    train_tokenizer(["ein Hund"], ["a dog"], kind="char", joint=False).save_pretrained(tmp_path)
+    state = json.loads((tmp_path / name).read_text("utf-8"))
+    state["post_processor"]["special_tokens"] = {}
+    (tmp_path / name).write_text(json.dumps(state), "utf-8")
+    files = {"tokenizer_file": "tokenizer.json", "target_tokenizer_file": "target_tokenizer.json"}
+    with pytest.raises(ValueError, match=f"{name}: expected a serialised tokenizer, got another or a damaged file"):
+        RnnAttnTokenizer(**{side: str(tmp_path / file) for side, file in files.items()})

@@ -77,7 +77,9 @@ def explain(name: Name, part: str) -> Generator[None]:
         yield
     except (ImportError, OSError):
         raise
-    except BaseException as error:  # whatever it stumbles over: KeyError, TypeError, an error of the `tokenizers` package
+    except (
+        BaseException
+    ) as error:  # whatever it stumbles over: KeyError, TypeError, an error of the `tokenizers` package
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
         if isinstance(error, ValueError) and str(error).startswith(str(name)):
