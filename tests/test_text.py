@@ -20,7 +20,7 @@ class Shouter:
     def tokenizer(self, lines):
         return {"input_ids": [line.split() for line in lines]}
 
-    def __call__(self, batches):
+    def __call__(self, batches, num_return_sequences):
         (lines,) = batches
         self.heard += lines
         return [[{"translation_text": line.upper()} for line in lines]]
@@ -102,6 +102,10 @@ def test_a_sentence_that_is_cut_off_is_named(translator, caplog):
     with caplog.at_level(logging.WARNING):
         text = translate_text(translator, "Guten Morgen! Ich möchte heute gern ins Kino gehen.\n\nUnd du?")
     assert text.count("\n\n") == 1 and "output for 'Ich möchte h...s Kino gehen.'" in caplog.text
+
+
+def test_half_a_surrogate_pair_is_read_as_in_the_pipeline(translator):
+    assert translate_text(translator, "Hallo \ud83d.\n") == translate_text(translator, "Hallo \ufffd.\n")
 
 
 @pytest.fixture
