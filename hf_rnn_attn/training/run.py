@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -165,15 +166,16 @@ def _prepare_tokenizer(
     folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0:
-            features = {feature for pair in pairs for feature in pair.get("features", ())}
-            sides = (_texts(pairs, "source"), _texts(pairs, "target"))
+            has_features = "features" in (pairs.column_names or ())
+            features = set(chain.from_iterable(_column(pairs, "features"))) if has_features else ()
+            sides = (_column(pairs, "source"), _column(pairs, "target"))
             tokenizer = train_tokenizer(*sides, **recipe.tokenizer, features=features)
             tokenizer.save_pretrained(folder)
     return load_tokenizer(folder)
 
 
-def _texts(pairs: Any, side: str) -> Iterator[str]:
-    return (pair[side] for pair in pairs)
+def _column(pairs: Any, name: str) -> Iterator[Any]:
+    return (pair[name] for pair in pairs)
 
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
