@@ -7,7 +7,7 @@ import re
 from sentencex import segment  # pyright: ignore[reportAttributeAccessIssue] (compiled, and without types)
 
 from .inference import translate_lines
-from .model.pipeline_rnn_attn import TranslationPipeline, languages_of_task
+from .model.pipeline_rnn_attn import TranslationPipeline, languages_of_task, whole_characters
 
 
 # what str.splitlines() takes for the end of a line
@@ -76,7 +76,7 @@ def translate_text(
         raise TypeError(f"translate_text takes one str, got {type(text).__name__}; call it for each text.")
     if language is None:
         language = (languages_of_task(translator.task) or ("en",))[0]
-    parts = split_text(text, language)
+    parts = split_text(whole_characters(text), language)
     windows = translate_lines((sentence for sentence, _ in parts), translator, tokens_per_batch)
     translations = (translation for window in windows for translation in window)
     return "".join(translation.strip() + space for translation, (_, space) in zip(translations, parts, strict=True))

@@ -116,6 +116,9 @@ def translate(name):
     translators = [pipeline(task, model=name, device="cpu", **trust) for task in tasks]
     translators += [pipeline(model=name, device="cpu", **trust), pipeline(tasks[0], device="cpu", **parts)]
     check(translators)
+    for task, key in (("summarization", "summary_text"), ("text2text-generation", "generated_text")):
+        (record,) = pipeline(task, model=name, device="cpu", **trust)(source[0], max_new_tokens=4)
+        assert list(record) == [key], record
     return translators[0], [translator(source, **call) for translator in translators]
 
 for refused in ("joint", repository):

@@ -104,6 +104,10 @@ def test_a_sentence_that_is_cut_off_is_named(translator, caplog):
     assert text.count("\n\n") == 1 and "output for 'Ich möchte h...s Kino gehen.'" in caplog.text
 
 
+def test_half_a_surrogate_pair_is_read_as_in_the_pipeline(translator):
+    assert translate_text(translator, "Hallo \ud83d.\n") == translate_text(translator, "Hallo \ufffd.\n")
+
+
 @pytest.fixture
 def translator():
     from transformers import pipeline

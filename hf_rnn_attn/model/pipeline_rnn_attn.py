@@ -239,6 +239,11 @@ def _check_text(text: Any, place: str = "") -> None:
     )
 
 
+def whole_characters(text: str) -> str:
+    """Returns a text with U+FFFD for halves of surrogate pairs, which tokenizers refuse, and with the pairs joined."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _is_blank(text: str) -> bool:
     """Returns whether a text has nothing to see: white space, control and format characters alone."""
     return all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in text)
@@ -493,8 +498,7 @@ class Text2TextGenerationPipeline(Pipeline):
         texts: list[str] = inputs if isinstance(inputs, list) else [inputs]
         names = [f"{reprlib.repr(text)} ({len(text)} characters)" for text in texts]
         most = CHARACTERS_PER_TOKEN * self.max_source_tokens
-        # halves of surrogate pairs, which come from files in other encodings, become U+FFFD: tokenizers refuse them
-        cut = [text[:most].encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+        cut = [whole_characters(text[:most]) for text in texts]
         truncates = truncation not in (False, "do_not_truncate")
         limit = min(self.max_source_tokens, self.tokenizer.model_max_length) if truncates else self.max_source_tokens
         settings = {
