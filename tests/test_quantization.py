@@ -6,11 +6,21 @@ import copy
 import math
 
 import pytest
+import safetensors.torch
 import torch
 from small_models import CELLS, SOURCES, TARGETS, make_model, mask_of, pad
 from torch import nn
+from transformers import AutoModelForSeq2SeqLM
 
-from hf_rnn_attn.inference.quantization import Int8Layer, Int8Linear, load_quantized, quantize, save_quantized
+import hf_rnn_attn
+from hf_rnn_attn.inference.quantization import (
+    WEIGHTS_NAME,
+    Int8Layer,
+    Int8Linear,
+    load_quantized,
+    quantize,
+    save_quantized,
+)
 
 
 INPUTS = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "decoder_input_ids": pad(TARGETS, 0)}
@@ -42,7 +52,16 @@ def test_a_linear_layer_is_near_to_the_one_it_replaces():
     assert 0 < error < 0.05 * expected.abs().max()
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_the_product_without_the_kernel_is_the_same(monkeypatch):
+    layer, inputs = Int8Linear(torch.randn(7, 33), torch.randn(7)), torch.randn(5, 33)
+    expected = layer(inputs)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    layer.pack()
+    assert layer.packed is None
+    assert torch.equal(layer(inputs), expected)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_an_encoder_layer_is_near_to_the_one_it_replaces(kind, bidirectional):
     layer = kind(16, 8, batch_first=True, bidirectional=bidirectional)
@@ -110,3 +129,54 @@ def test_what_cannot_be_quantised_is_refused(tmp_path):
         quantize(make_model())
     with pytest.raises(ValueError, match="not quantised"):
         save_quantized(small_model(), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("languages", hf_rnn_attn.BUNDLED, ids="-".join)
+@pytest.mark.parametrize("beams", [1, 5])
+def test_a_translation_does_not_depend_on_its_batch(languages, beams):
+    model = quantize(AutoModelForSeq2SeqLM.from_pretrained(hf_rnn_attn.BUNDLED[languages]))
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 16, (120,), generator=generator).tolist()
+    rows = [torch.randint(4, model.config.vocab_size, (n,), generator=generator).tolist() + [2] for n in lengths]
+
+    def translate(numbers):
+        chosen = [rows[number] for number in numbers]
+        source = {"inputs": pad(chosen, 0), "attention_mask": mask_of(chosen)}
+        outputs = model.generate(**source, num_beams=beams, max_length=24)
+        return {number: [t for t in row if t != 0] for number, row in zip(numbers, outputs.tolist(), strict=True)}
+
+    alone = {number: translate([number])[number] for number in range(len(rows))}
+    for size in (120, 32, 7):
+        order = torch.randperm(len(rows), generator=generator).tolist()
+        for start in range(0, len(order), size):
+            for number, tokens in translate(order[start : start + size]).items():
+                assert tokens == alone[number]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = small_model()
+    save_quantized(quantize(copy.deepcopy(model)), tmp_path)
+    file = tmp_path / WEIGHTS_NAME
+    weights = safetensors.torch.load_file(file)
+    weights["lm_head.scale"][0] = torch.nan
+    safetensors.torch.save_file(weights, file)
+    with pytest.raises(ValueError, match=r"`lm_head.scale` of .*int8.safetensors"):
+        load_quantized(tmp_path)
+    model.lm_head.weight.data[0, 0] = torch.inf
+    with pytest.raises(ValueError, match="`lm_head.weight` of the model"):
+        quantize(model)
+
+
+def test_a_folder_without_whole_int8_weights_is_refused(tmp_path):
+    save_quantized(quantize(small_model()), tmp_path)
+    file = tmp_path / WEIGHTS_NAME
+    safetensors.torch.save_file({"other": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match="does not belong to the config.json beside it"):
+        load_quantized(tmp_path)
+    file.write_bytes(b"cut off")
+    with pytest.raises(ValueError, match="no whole file of int8 weights"):
+        load_quantized(tmp_path)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="there is no int8.safetensors in"):
+        load_quantized(tmp_path)

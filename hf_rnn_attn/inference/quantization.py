@@ -56,6 +56,8 @@ class Int8Linear(nn.Module):
         """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
         self.step_scale = self.scale / STEPS
         self.zeros = torch.zeros_like(self.scale, dtype=torch.int32)
+        # half a step more, for the conversion to integers cuts off
+        self.centre = self.scale.new_tensor(ZERO_POINT + 0.5)
         # builds of torch without oneDNN have a slower product of integers
         has_kernel = torch.backends.mkldnn.is_available()
         self.packed = torch.ops.onednn.qlinear_prepack(self.weight, None) if has_kernel else None
@@ -64,8 +66,7 @@ class Int8Linear(nn.Module):
         """Returns the product of `inputs` (..., in) with the weights, (..., out), in the type of `inputs`."""
         rows = inputs.reshape(-1, self.in_features).float()
         largest = torch.linalg.vector_norm(rows, torch.inf, -1, keepdim=True).clamp_min_(1e-8)
-        # half a step more, for the conversion cuts off
-        steps = torch.addcdiv(rows.new_tensor(ZERO_POINT + 0.5), rows, largest, value=STEPS).to(torch.uint8)
+        steps = torch.addcdiv(self.centre, rows, largest, value=STEPS).to(torch.uint8)
         if self.packed is None:
             product = torch._int_mm((steps - ZERO_POINT).view(torch.int8), self.weight.t()) * self.step_scale
         else:
