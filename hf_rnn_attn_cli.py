@@ -1,18 +1,45 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The console script `hf-rnn-attn`: its arguments, and the one place that turns a user's mistake into one line.
+"""The console script `hf-rnn-attn`: its arguments, and the one place that turns what a user can cause into one line.
 
 Stands beside the package, because importing the package imports torch and transformers: `--help` answers without them.
 The commands themselves are in `hf_rnn_attn.cli`.
 """
 
 import argparse
+import contextlib
+import errno
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from typing import Any
 
 
 PROGRAM = "hf-rnn-attn"
+# most of each, and of beams times tokens, so that an answer stays within some gigabytes of memory
+MOST_BEAMS, MOST_BATCH_TOKENS, MOST_BEAM_TOKENS, MOST_PAIRS = 100, 2**14, 2**17, 256
+# of a line to translate, and of each side of a pair to align
+LINE_CHARACTERS, ALIGNED_CHARACTERS = 10_000, 2_000
+# of an error that quotes what it was given
+MESSAGE_CHARACTERS = 1_000
+# what torch says, with a RuntimeError, where memory or a process is missing
+SHORTAGES = ("out of memory", "can't allocate memory", "DataLoader worker")
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the program to stop.
+
+    Args:
+        number (`int`): the signal's.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,24 +50,118 @@ def main(argv: Sequence[str] | None = None) -> int:
             The arguments, without the name of the program. Defaults to those of the process.
 
     Returns:
-        `int`: the exit status; 2 for a mistake of the user, after one line on stderr that explains it.
+        `int`: the exit status: 2 for what the user can change, 1 for a fault of the program, 128 and the number of the
+        signal for a command that was stopped. A line on stderr explains it.
     """
+    _replace_closed_streams()
     arguments = build_parser().parse_args(argv)
-    from hf_rnn_attn import cli
-
+    continuation: Callable[[Any], str] = _start_again
     try:
-        getattr(cli, arguments.command)(arguments)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        with _signals_stop():
+            from hf_rnn_attn import cli
+
+            continuation = cli.continuation
+            cli.hide_loading()
+            _write_utf8(sys.stdout)
+            getattr(cli, arguments.command)(arguments)
+            sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        _say(f"stopped by {signal.Signals(number).name}; {continuation(arguments)}")
+        return 128 + number
+    except BrokenPipeError:
+        # who read the output wants no more of it, as `head` does
+        _discard_output()
+        return 128 + 13
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None or arguments.debug:
+            traceback.print_exc()
+        if reason is None:
+            _say("this is a fault of the program, not of its input; please report it with the lines above")
+            return 1
+        _discard_output()
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _say(f"error: {reason}" + (f"; {continuation(arguments)}" if full else ""))
         return 2
     return 0
+
+
+def _reason(error: Exception) -> str | None:
+    """Returns what a user can change about an error, in one line, or `None` for a fault of the program."""
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        text = ": ".join([*names, error.strerror])
+    elif isinstance(error, ValueError | OSError | ImportError):
+        text = str(error)
+    elif isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES):
+        text = f"the memory, or a process, was not enough: {str(error) or 'out of memory'}"
+    else:
+        return None
+    text = " ".join(text.split())
+    text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return text if len(text) <= MESSAGE_CHARACTERS else f"{text[:MESSAGE_CHARACTERS]} ..."
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
+
+
+def _start_again(_) -> str:
+    return "nothing was written"
+
+
+@contextlib.contextmanager
+def _signals_stop() -> Iterator[None]:
+    """Has signals that would end the program raise [`Stopped`], so that it can clean up and say how to go on.
+
+    What was ignored, as `nohup` does, stays ignored. Threads other than the main one get no signals, and set none.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _) -> None:
+    raise Stopped(number)
+
+
+def _replace_closed_streams() -> None:
+    """Lets a standard stream that was closed (`<&-`) be empty, before a file takes its place and its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _write_utf8(stream: Any) -> None:
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _discard_output() -> None:
+    """Drops what standard output still holds, if it cannot be written, so that the interpreter's end does not fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands; the `command` that it parses is a function's name in `hf_rnn_attn.cli`."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description="RNN encoder-decoders with attention for transformers.")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version(PROGRAM)}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_debug(parser, default=False)
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Command)
     for add_command in (
         _add_train,
         _add_evaluate,
@@ -55,6 +176,18 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         add_command(commands)
     return parser
+
+
+class _Command(argparse.ArgumentParser):
+    """The parser of one command; `--debug` may stand before the command or after it."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        _add_debug(self, default=argparse.SUPPRESS)
+
+
+def _add_debug(parser: argparse.ArgumentParser, default: Any) -> None:
+    parser.add_argument("--debug", action="store_true", default=default, help="print the traceback of an error too")
 
 
 def _add_train(commands):
@@ -93,13 +226,24 @@ def _add_evaluate(commands):
     parser.add_argument(
         "--by-length",
         nargs="*",
-        type=int,
+        type=_number(),
         metavar="WORDS",
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
     _add_replace_unknown(parser)
-    parser.add_argument("--source-column", help="name of the source column of a file of pairs")
-    parser.add_argument("--target-column", help="name of the target column of a file of pairs")
+    for side in ("source", "target"):
+        parser.add_argument(
+            f"--{side}-column",
+            type=lambda text: int(text) if text.isdecimal() else text,
+            metavar="COLUMN",
+            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
+        )
+    parser.add_argument(
+        "--file-format", choices=["tsv", "csv", "jsonl", "parquet"], help="of a file of pairs; default: its suffix"
+    )
+    parser.add_argument(
+        "--on-bad-rows", choices=["error", "skip"], default="error", help="what to do with them (default: %(default)s)"
+    )
     parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
     parser.set_defaults(command="evaluate")
 
@@ -135,7 +279,16 @@ def _add_align(commands):
         "--dictionary", help="file to write, word, tab, the word it is linked to most often: for --replace-unknown"
     )
     parser.add_argument("--gold", help="file of links made by hand, i-j sure and ipj possible: print the error rate")
-    parser.add_argument("--batch-size", type=int, default=32, help="pairs at a time (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=_number(MOST_PAIRS), default=32, help="pairs at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-characters",
+        type=_number(),
+        default=ALIGNED_CHARACTERS,
+        metavar="N",
+        help="refuse a pair with a side that is longer (default: %(default)s)",
+    )
     parser.add_argument("-o", "--output", help="file to write, links i-j of a pair a line; default: standard output")
     parser.set_defaults(command="align")
 
@@ -147,7 +300,7 @@ def _add_average(commands):
     )
     parser.add_argument("-o", "--output", required=True, help="folder to write")
     parser.add_argument(
-        "--count", type=int, help="take this many checkpoints of the run: the last, or the best by --metric"
+        "--count", type=_number(), help="take this many checkpoints of the run: the last, or the best by --metric"
     )
     parser.add_argument("--metric", help="metric of the run's evaluations, such as loss")
     parser.add_argument(
@@ -216,7 +369,7 @@ def _add_model_options(parser: argparse.ArgumentParser):
         help="checkpoint folder, Hub id, or de-en or en-de, which come with the package; several translate together by "
         "the mean of their probabilities (default: de-en)",
     )
-    parser.add_argument("--beams", type=int, help="beam size; default: what the checkpoint says")
+    parser.add_argument("--beams", type=_number(MOST_BEAMS), help="beam size; default: what the checkpoint says")
 
 
 def _add_bulk_options(parser: argparse.ArgumentParser):
@@ -225,17 +378,30 @@ def _add_bulk_options(parser: argparse.ArgumentParser):
     )
     parser.add_argument(
         "--batch-tokens",
-        type=_positive,
+        type=_number(MOST_BATCH_TOKENS),
         default=1024,
         help="most source tokens at a time, padding included (default: %(default)s)",
     )
+    parser.add_argument(
+        "--max-characters",
+        type=_number(),
+        default=LINE_CHARACTERS,
+        metavar="N",
+        help="of a longer line, translate the first N characters, with a warning (default: %(default)s)",
+    )
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {number}")
-    return number
+def _number(most: int | None = None) -> Callable[[str], int]:
+    """Returns what reads a number of at least 1, and at most `most`."""
+    expected = "a number of at least 1" if most is None else f"a number from 1 to {most}"
+
+    def read(text: str) -> int:
+        number = int(text) if text.isdecimal() and len(text) < 20 else 0
+        if number < 1 or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text[:20]!r}")
+        return number
+
+    return read
 
 
 def _add_replace_unknown(parser: argparse.ArgumentParser):

@@ -7,24 +7,29 @@ is imported by the command that does.
 """
 
 import contextlib
+import io
 import itertools
 import json
 import os
+import shlex
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tqdm import tqdm
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers.utils import logging
 
-from hf_rnn_attn_cli import build_parser, main
+from hf_rnn_attn_cli import MOST_BEAM_TOKENS, MOST_BEAMS, PROGRAM, build_parser, main
 
 from . import BUNDLED, __version__
-from .inference.bulk import resumable_output, translate_lines
+from .inference.bulk import ResumableOutput, cut_long_lines, encode_lines, read_lines, read_progress, translate_lines
 from .inference.ensemble import load_ensemble
+from .inference.loading import explain, find_model, load_model
 from .inference.quantization import quantize
+from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
 
 
@@ -32,6 +37,26 @@ __all__ = ["build_parser", "main"]
 
 # words of the source; the last group is open
 LENGTH_EDGES = (8, 12, 16, 20)
+# of a sentence whose attention is drawn, and of a dictionary
+DRAWN_CHARACTERS, DICTIONARY_ENTRIES = 1_000, 1_000_000
+
+
+def hide_loading() -> None:
+    """Hides the library's bars of loading and saving, which take no time and stand before what is said on stderr."""
+    logging.disable_progress_bar()
+
+
+def continuation(arguments: Namespace) -> str:
+    """Says how to go on after a command was stopped."""
+    if arguments.command == "train":
+        overrides = [part for override in arguments.set for part in ("--set", override)]
+        again = shlex.join([PROGRAM, "train", arguments.recipe, *overrides, "--resume"])
+        return f"`{again}` goes on after the last checkpoint; without one, leave --resume out"
+    if arguments.command == "translate" and arguments.output is None:
+        return "what was printed is complete up to its last line; with --input and --output a second start goes on"
+    if arguments.command == "translate" and (progress := read_progress(arguments.output)):
+        return f"the same command goes on after line {progress['lines']}"
+    return f"{arguments.output} was not written" if getattr(arguments, "output", None) else "nothing was written"
 
 
 def train(arguments: Namespace) -> None:
@@ -49,17 +74,21 @@ def evaluate(arguments: Namespace) -> None:
     """Scores a checkpoint on parallel text."""
     from .evaluation import load_metric, score_texts
 
+    _check_output(arguments.output)
+    edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
+    if list(edges) != sorted(set(edges)):
+        raise ValueError(f"--by-length: expected numbers that rise, got {' '.join(map(str, edges))}")
     metrics = {name: load_metric(name, **_metric_options(arguments, name)) for name in arguments.metrics}
     pairs = _read_evaluation_pairs(arguments)
     references = pairs["references" if arguments.group_references else "target"]
-    windows = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))(pairs["source"])
-    translations = list(itertools.chain.from_iterable(_with_progress(windows)))
-    edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
+    translate_all = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
+    lines = cut_long_lines(pairs["source"], arguments.max_characters, arguments.data[0])
+    translations = list(itertools.chain.from_iterable(_with_progress(translate_all(lines))))
     scores = score_texts(pairs["source"], translations, references, metrics, edges)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     print(text)
     if arguments.output:
-        Path(arguments.output).write_text(text + "\n", encoding="utf-8")
+        _write_file(arguments.output, f"{text}\n".encode())
 
 
 def _metric_options(arguments: Namespace, name: str) -> dict:
@@ -76,7 +105,13 @@ def _read_evaluation_pairs(arguments: Namespace) -> Any:
         )
     aligned = len(arguments.data) == 2
     data = {"source": arguments.data[0], "target": arguments.data[1]} if aligned else arguments.data[0]
-    pairs: Any = read_pairs(data, source_column=arguments.source_column, target_column=arguments.target_column)
+    pairs: Any = read_pairs(
+        data,
+        source_column=arguments.source_column,
+        target_column=arguments.target_column,
+        file_format=arguments.file_format,
+        on_bad_rows=arguments.on_bad_rows,
+    )
     return group_references(pairs) if arguments.group_references else pairs
 
 
@@ -84,42 +119,72 @@ def translate(arguments: Namespace) -> None:
     """Translates lines of text."""
     if arguments.text and arguments.input:
         raise ValueError("expected sentences or --input, got both")
-    translate_all = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
+    for number, sentence in enumerate(arguments.text, 1):
+        _check_text(sentence, f"sentence {number}")
+    _check_output(arguments.output)
     with contextlib.ExitStack() as stack:
-        source = iter(arguments.text or _open_text(arguments.input, "r", sys.stdin, stack))
+        name = arguments.input or ("sentence" if arguments.text else "standard input")
+        file = sys.stdin.buffer if arguments.input is None else stack.enter_context(open(arguments.input, "rb"))
+        options = _read_replacements(arguments.replace_unknown)
+        translate_all = _load_bulk_translator(arguments, **options)
+
+        def open_lines() -> Iterator[str]:
+            if arguments.text:
+                return iter(arguments.text)
+            if file.seekable() and arguments.input:
+                file.seek(0)
+            return read_lines(file, name)
+
+        def windows(lines: Iterable[str], start: int = 1) -> Iterator[list[str]]:
+            return _with_progress(translate_all(cut_long_lines(lines, arguments.max_characters, name, start)))
+
         if arguments.output is None or (os.path.exists(arguments.output) and not os.path.isfile(arguments.output)):
-            target, done = _open_text(arguments.output, "w", sys.stdout, stack), 0
-        else:
-            target, done = stack.enter_context(resumable_output(arguments.output, _translation_settings(arguments)))
+            target: BinaryIO = sys.stdout.buffer
+            if arguments.output is not None:
+                target = stack.enter_context(open(arguments.output, "wb"))
+            for translations in windows(open_lines()):
+                target.write(encode_lines(translations))
+                target.flush()
+            return
+        output = ResumableOutput(arguments.output, _translation_settings(arguments), open_lines)
+        done = output.lines.count
         if done:
-            print(f"going on after line {done} of {arguments.output}.partial", file=sys.stderr)
-        lines = (line.rstrip("\r\n") for line in itertools.islice(source, done, None))
-        for translations in _with_progress(translate_all(lines)):
-            target.writelines(translation + "\n" for translation in translations)
-            target.flush()
+            print(f"going on after line {done} of {output.partial}", file=sys.stderr)
+        output.write(windows(output.lines, done + 1))
 
 
 def _translation_settings(arguments: Namespace) -> dict[str, Any] | None:
     """Returns what the translations of a call depend on, or `None` if its source cannot be read a second time."""
     if arguments.input is None or not os.path.isfile(arguments.input):
         return None
-    names = ("models", "beams", "int8", "batch_tokens", "replace_unknown", "input")
-    file = Path(arguments.input).stat()
-    settings = {name: getattr(arguments, name) for name in names}
-    return settings | {"version": __version__, "size": file.st_size, "changed": file.st_mtime_ns}
+    names = ("beams", "int8", "batch_tokens", "max_characters", "replace_unknown")
+    files = [file for name in _model_names(arguments.models) for file in sorted(find_model(name).iterdir())]
+    if isinstance(arguments.replace_unknown, str):
+        files.append(Path(arguments.replace_unknown))
+    return {
+        **{name: getattr(arguments, name) for name in names},
+        "version": __version__,
+        "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()],
+    }
 
 
 def _read_replacements(dictionary: bool | str | None) -> dict:
     """Returns the pipeline's argument for `--replace-unknown`."""
-    if dictionary is None or dictionary is True:
-        return {} if dictionary is None else {"replace_unknown": True}
-    entries = {}
-    with open(dictionary, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            word, tab, translation = line.rstrip("\r\n").partition("\t")
+    if dictionary is None or isinstance(dictionary, bool):
+        return {"replace_unknown": True} if dictionary else {}
+    entries: dict[str, str] = {}
+    with open(dictionary, "rb") as file:
+        for number, line in enumerate(read_lines(file, dictionary), 1):
+            word, tab, translation = line.partition("\t")
             if not (word and tab and translation):
                 raise ValueError(f"{dictionary}:{number}: expected word, tab, translation; got {line!r}")
-            entries[word] = translation
+            if entries.setdefault(word, translation) != translation:
+                raise ValueError(
+                    f"{dictionary}:{number}: expected one translation of {word!r}, got {translation!r} after "
+                    f"{entries[word]!r}; keep one of the lines"
+                )
+            if len(entries) > DICTIONARY_ENTRIES:
+                raise ValueError(f"{dictionary}: expected at most {DICTIONARY_ENTRIES:,} words, got more")
     return {"replace_unknown": entries}
 
 
@@ -127,14 +192,20 @@ def attention(arguments: Namespace) -> None:
     """Draws the attention behind a translation."""
     from .visualization import attention_html, plot_attention
 
-    translator = _load_translator(arguments.models, arguments.beams)
-    record = translator(arguments.text, output_attentions=True)[0]
+    _check_text(arguments.text, "the sentence")
+    if not arguments.text.strip() or len(arguments.text) > DRAWN_CHARACTERS:
+        raise ValueError(f"expected a sentence of 1 to {DRAWN_CHARACTERS:,} characters, got {len(arguments.text):,}")
+    _check_output(arguments.output)
+    translator = _load_translator(arguments.models, arguments.beams, output_attentions=True)
+    record = translator(arguments.text)[0]
     title = f"{arguments.text} → {record['translation_text']}"
     picture = (record["attention"], record["source_tokens"], record["target_tokens"])
     if Path(arguments.output).suffix == ".html":
-        Path(arguments.output).write_text(attention_html(*picture, title=title), encoding="utf-8")
+        _write_file(arguments.output, attention_html(*picture, title=title).encode())
     else:
-        plot_attention(*picture, title=title).savefig(arguments.output)
+        drawn = io.BytesIO()
+        plot_attention(*picture, title=title).savefig(drawn, format=Path(arguments.output).suffix[1:] or "png")
+        _write_file(arguments.output, drawn.getvalue())
     print(record["translation_text"])
     print(arguments.output)
 
@@ -143,29 +214,56 @@ def align(arguments: Namespace) -> None:
     """Writes word alignments."""
     from .alignment import AlignmentErrorRate, align, format_links, intersect, learn_dictionary
 
-    sources, targets = _read_lines(arguments.source), _read_lines(arguments.target)
-    alignments = align(*_load_model(arguments.model), sources, targets, arguments.batch_size)
+    _check_output(arguments.output)
+    _check_output(arguments.dictionary)
+    sources, targets, gold = _read_aligned(arguments)
+    alignments = align(*load_model(arguments.model), sources, targets, arguments.batch_size)
     if arguments.reverse:
-        other = align(*_load_model(arguments.reverse), targets, sources, arguments.batch_size)
+        other = align(*load_model(arguments.reverse), targets, sources, arguments.batch_size)
         alignments = intersect(alignments, other)
     alignments = list(alignments)
     lines = [format_links(links) for links in alignments]
-    with contextlib.ExitStack() as stack:
-        output = _open_text(arguments.output, "w", sys.stdout, stack)
-        output.writelines(line + "\n" for line in lines)
+    if arguments.output is None:
+        sys.stdout.buffer.write(encode_lines(lines))
+    else:
+        _write_file(arguments.output, encode_lines(lines))
     if arguments.dictionary:
         entries = learn_dictionary(sources, targets, alignments).items()
-        text = "".join(f"{word}\t{linked}\n" for word, linked in entries)
-        Path(arguments.dictionary).write_text(text, encoding="utf-8")
-    if arguments.gold:
-        scores = AlignmentErrorRate().compute(predictions=lines, references=_read_lines(arguments.gold))
+        _write_file(arguments.dictionary, encode_lines(f"{word}\t{linked}" for word, linked in entries))
+    if gold:
+        scores = AlignmentErrorRate().compute(predictions=lines, references=gold)
         print(json.dumps(scores), file=sys.stderr)
+
+
+def _read_aligned(arguments: Namespace) -> tuple[list[str], list[str], list[str]]:
+    """Returns sources, targets and, where there are any, the links made by hand, all as many."""
+    from .alignment import parse_links
+
+    paths = [arguments.source, arguments.target, *([arguments.gold] if arguments.gold else [])]
+    texts = [_read_lines(path) for path in paths]
+    if len(set(map(len, texts))) > 1 or not texts[0]:
+        counts = ", ".join(f"{path} has {len(text)}" for path, text in zip(paths, texts, strict=True))
+        raise ValueError(f"expected files of as many lines, and at least one; {counts}")
+    for path, text in zip(paths[:2], texts, strict=False):
+        for number, line in enumerate(text, 1):
+            if len(line) > arguments.max_characters:
+                raise ValueError(
+                    f"{path}:{number}: expected at most {arguments.max_characters} characters, got {len(line)}; "
+                    "shorten the pair, or raise --max-characters"
+                )
+    for number, line in enumerate(texts[2] if arguments.gold else [], 1):
+        try:
+            parse_links(line)
+        except ValueError as error:
+            raise ValueError(f"{arguments.gold}:{number}: {error}") from error
+    return texts[0], texts[1], texts[2] if arguments.gold else []
 
 
 def average(arguments: Namespace) -> None:
     """Writes the mean of checkpoints."""
     from .training import average_checkpoints, select_checkpoints
 
+    _check_output_folder(arguments.output)
     paths = arguments.checkpoints
     if arguments.count is None and (arguments.metric or arguments.lower_is_better):
         raise ValueError("--metric and --lower-is-better choose among the checkpoints of a run; add --count")
@@ -178,7 +276,8 @@ def average(arguments: Namespace) -> None:
             metric=arguments.metric,
             greater_is_better=False if arguments.lower_is_better else None,
         )
-    average_checkpoints(paths, arguments.output)
+    with _folder_of(arguments.output) as folder:
+        average_checkpoints(paths, folder)
     for path in paths:
         print(path)
     print(f"mean written to {arguments.output}")
@@ -202,9 +301,13 @@ def export(arguments: Namespace) -> None:
     """Writes a model as graphs."""
     from .export import export_graphs
 
-    model, tokenizer = _load_model(arguments.model)
-    export_graphs(model, arguments.format).save_pretrained(arguments.output)
-    tokenizer.save_pretrained(arguments.output)
+    _check_output_folder(arguments.output)
+    model, tokenizer = load_model(arguments.model)
+    if model.config.model_type != RnnAttnConfig.model_type:
+        raise ValueError(f"{arguments.model}: expected a model of the type rnn_attn, got {model.config.model_type}")
+    with _folder_of(arguments.output) as folder:
+        export_graphs(model, arguments.format).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     print(f"encoder and decoder step written to {arguments.output}")
 
 
@@ -213,10 +316,12 @@ def import_checkpoint(arguments: Namespace) -> None:
     from .importers.joeynmt import load_joeynmt
     from .importers.opennmt import load_opennmt
 
+    _check_output_folder(arguments.output)
     load = {"opennmt": load_opennmt, "joeynmt": load_joeynmt}[arguments.toolkit]
     model, tokenizer = load(arguments.checkpoint, detokenize=arguments.detokenize)
-    model.save_pretrained(arguments.output)
-    tokenizer.save_pretrained(arguments.output)
+    with _folder_of(arguments.output) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     print(f"model and tokenizer written to {arguments.output}")
 
 
@@ -224,17 +329,8 @@ def demo(arguments: Namespace) -> None:
     """Trains, evaluates and uses a small model on dates."""
     from .demo.demo import run_demo
 
+    _check_output_folder(arguments.output)
     run_demo(arguments.output)
-
-
-def _load_model(name: str):
-    """Returns model and tokenizer of a checkpoint folder or Hub id."""
-    tokenizer = _load_tokenizer(name)
-    return AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False), tokenizer
-
-
-def _load_tokenizer(name: str):
-    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
 
 def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool = False, **options):
@@ -242,18 +338,27 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool
     models = _model_names(models)
     if int8 and len(models) > 1:
         raise ValueError(f"--int8 takes one model, got {len(models)}; translate without it")
-    if int8:
-        options |= {"device": "cpu", "dtype": "float32"}
     if len(models) == 1:
-        parts = {"model": models[0]}
+        model, tokenizer = load_model(models[0], **({"dtype": "float32"} if int8 else {}))
     else:
-        ensemble, tokenizer = load_ensemble(models)
-        parts = {"model": ensemble, "tokenizer": tokenizer}
-    generation = {} if beams is None else {"num_beams": beams}
-    translator = translation_pipeline(**parts, **generation, **options, trust_remote_code=False)
+        for name in models:
+            find_model(name)
+        with explain(" ".join(models)):
+            model, tokenizer = load_ensemble(models)
+    if options.keys() & {"replace_unknown", "output_attentions"} and _lacks_attention(model):
+        raise ValueError(f"{models[0]}: expected a model with attention, this one has none; choose another --model")
+    if beams is None and (model.generation_config.num_beams or 1) > MOST_BEAMS:
+        raise ValueError(f"{models[0]}: its generation_config.json asks for too many beams; set --beams")
+    options |= {} if beams is None else {"num_beams": beams}
+    options |= {"device": "cpu"} if int8 else {}
+    translator = translation_pipeline(model=model, tokenizer=tokenizer, **options)
     if int8:
         quantize(translator.model)
     return translator
+
+
+def _lacks_attention(model: Any) -> bool:
+    return getattr(model.config, "attention_score", None) == "none"
 
 
 def _model_names(models: Sequence[str] | None) -> list[str]:
@@ -264,6 +369,11 @@ def _model_names(models: Sequence[str] | None) -> list[str]:
 def _load_bulk_translator(arguments: Namespace, **options) -> Callable[[Iterable[str]], Iterator[list[str]]]:
     """Returns [`translate_lines`] with the options of the command line; it takes the lines."""
     options |= {"int8": True} if arguments.int8 else {}
+    if arguments.batch_tokens * (arguments.beams or 1) > MOST_BEAM_TOKENS:
+        raise ValueError(
+            f"--batch-tokens {arguments.batch_tokens} with {arguments.beams} beams: expected at most "
+            f"{MOST_BEAM_TOKENS:,} tokens times beams; lower one of them"
+        )
     translator = _load_translator(arguments.models, arguments.beams, **options)
     return lambda lines: translate_lines(lines, translator, arguments.batch_tokens)
 
@@ -276,16 +386,70 @@ def _with_progress(windows: Iterable[list[str]]) -> Iterator[list[str]]:
 
 
 def _read_lines(path: str) -> list[str]:
-    with open(path, encoding="utf-8", newline="\n") as file:
-        return [line.rstrip("\r\n") for line in file]
+    with open(path, "rb") as file:
+        return list(read_lines(file, path))
 
 
-def _open_text(path: str | None, mode: str, standard, stack: contextlib.ExitStack):
-    """Returns the file, or the standard stream; either in UTF-8 and with newlines as the only ends of lines."""
-    if path is not None:
-        return stack.enter_context(open(path, mode, encoding="utf-8", newline="\n"))
-    standard.reconfigure(encoding="utf-8", newline="\n")
-    return standard
+def _check_text(text: str, name: str) -> None:
+    """Raises for an argument whose bytes were no UTF-8, which Python keeps as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: expected UTF-8, got {text!r}") from error
+
+
+def _check_output(path: str | None) -> None:
+    """Raises for a file that cannot be written, before hours are spent on what was to be in it."""
+    if path is None:
+        return
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path or "."):
+        raise ValueError(f"{path}: expected a file to write, got a folder")
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{path}: no such folder to write to: {folder}")
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise PermissionError(f"{path}: no permission to write there")
+
+
+def _check_output_folder(path: str) -> None:
+    """Raises for a folder that cannot be made or written to."""
+    parent = Path(os.path.realpath(path))
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise ValueError(f"{path}: expected a folder to write, and {parent} is a file")
+    if not os.access(parent, os.W_OK):
+        raise PermissionError(f"{path}: no permission to write there")
+
+
+def _write_file(path: str, content: bytes) -> None:
+    """Writes a file that takes its place when it is complete; what is no file, such as a pipe, as it is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        Path(path).write_bytes(content)
+        return
+    path = os.path.realpath(path)
+    new = Path(f"{path}.new")
+    try:
+        new.write_bytes(content)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _folder_of(path: str) -> Iterator[Path]:
+    """Gives a folder whose files take their place in `path` when all are written, and not at all after an error."""
+    path = os.path.realpath(path)
+    new = Path(f"{path}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        Path(path).mkdir(exist_ok=True)
+        for file in new.iterdir():
+            os.replace(file, Path(path) / file.name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 """Parallel text: reading and checking pairs, turning them into token ids, and grouping them into batches.
 
 This file knows file formats, bad rows and lengths. It does not know any model, and of a tokenizer only how to call
-it. White space of every text (as `str.split` sees it: tabs, no-break and line-separator characters included) is
-stripped at both ends and squeezed to one space in between. Nothing else is changed: normalisation is the tokenizer's
-task.
+it. White space of every text is squeezed as the tokenizers of [`train_tokenizer`] do it, so that a reference compares
+with what they decode. Nothing else is changed: normalisation is the tokenizer's task.
 """
 
 import contextlib
@@ -13,24 +12,45 @@ import csv
 import gzip
 import json
 import logging
+import math
+import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Annotated, Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
-from datasets import Dataset, Features, IterableDataset, List, Value, load_dataset
+from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets, load_dataset
+from pydantic import Field, PositiveInt
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from .tokenization import squeeze
 
 
 logger = logging.getLogger(__name__)
 
 ADVICE = "Correct it, name the columns (source_column, target_column), or leave such rows out with on_bad_rows='skip'."
+
+# characters of a text, and of a line, which may hold other columns
+MAX_TEXT = 2**17
+MAX_LINE = 2**20
+# a packed file that grows beyond both is no text
+MAX_UNPACKED_BYTES = 10**8
+MAX_UNPACKED_RATIO = 100
+ROWS_PER_TABLE = 10_000
+# a first line of two of these names columns
+HEADER_NAMES = {
+    *LANGUAGES,
+    *LANGUAGES.values(),
+    *("source", "target", "src", "tgt", "trg", "input", "output", "text", "sentence", "translation", "reference"),
+    *("lemma", "form", "word", "pronunciation", "graphemes", "phonemes", "phones", "grapheme", "phoneme", "id"),
+}
 
 PAIR_FEATURES = Features({"source": Value("string"), "target": Value("string"), "place": Value("string")})
 ENCODED_FEATURES = Features(
@@ -87,8 +107,8 @@ class Tally:
 def read_pairs(
     data: str | Path | Mapping[str, Any] | list,
     *,
-    source_column: str | None = None,
-    target_column: str | None = None,
+    source_column: str | PositiveInt | None = None,
+    target_column: str | PositiveInt | None = None,
     file_format: Literal["tsv", "csv", "jsonl", "parquet"] | None = None,
     streaming: bool = False,
     on_bad_rows: Literal["error", "skip"] = "error",
@@ -104,15 +124,19 @@ def read_pairs(
             - the name of a data set on the Hub or a folder that `datasets.load_dataset` understands (its split
               "train"), or a dict of that function's keyword arguments: `{"path": "user/name", "name": "de-en",
               "split": "validation"}`.
-        source_column, target_column (`str`, *optional*): Names of the columns, by default "source" and "target". Where
-            a row has no such column but one named "translation" that holds a dict, they are keys of that dict (`"de"`,
-            `"en"`). A TSV file is read without a header and by its first two columns unless one of the names is given.
+        source_column, target_column (`str` or `int`, *optional*):
+            Names of the columns, by default "source" and "target". Where a row has no such column but one named
+            "translation" that holds a dict, they are keys of that dict (`"de"`, `"en"`). Numbers, from 1, are for TSV
+            and CSV files without a header. A TSV file has a header where a name is given; without names or numbers it
+            has two columns and no header.
         file_format (`str`, *optional*): Reads the files as this format whatever they are called.
         streaming (`bool`): Read while iterating, for what does not fit in memory. Bad rows are then reported in every
             pass. `shuffle` the data set after `encode_pairs`, not before.
         on_bad_rows (`str`): "error" raises at the first bad row. "skip" leaves bad rows out and logs one warning at the
             end, with the count by reason and the first places. A row is bad if a side is missing, empty, not text or
-            not valid UTF-8, or if the row cannot be parsed.
+            not valid UTF-8, holds a NUL or more than 131,072 characters, if the row cannot be parsed, has more columns
+            than the first one or a carriage return inside of its line, or if it is the first and looks like a header
+            that was not asked for.
 
     Returns:
         `Dataset`, or `IterableDataset` with `streaming=True`: string columns "source", "target" and "place" ("a.tsv,
@@ -120,7 +144,8 @@ def read_pairs(
 
     Raises:
         DataError: a bad row; two text files with different numbers of lines (always: there is no telling which lines
-            belong together); an unknown format or column; a corpus without a single usable row.
+            belong together); an unknown format or column; columns that are not told apart; a packed file that grows
+            more than a hundredfold (unpack it where that is right); a corpus without a single usable row.
         FileNotFoundError: a file does not exist.
 
     Example:
@@ -134,8 +159,13 @@ def read_pairs(
         raise ValueError(f"on_bad_rows must be 'error' or 'skip', got {on_bad_rows!r}")
     # a tuple, because `from_generator` takes a list for shards, and each worker would count the bad rows of some files
     corpora = tuple(data) if isinstance(data, list) else (data,)
+    columns = (source_column, target_column)
+    numbers = [column for column in columns if isinstance(column, int)]
+    if numbers and (len(numbers) < 2 or min(numbers) < 1):
+        raise DataError(f"source_column and target_column: expected two names or two numbers from 1, got {columns}")
     for corpus in corpora:
-        _check_corpus(corpus, file_format)
+        check_corpus(corpus)
+        _check_files(corpus, file_format)
     options = {
         "corpora": corpora,
         "source_column": source_column,
@@ -151,22 +181,33 @@ def _build_dataset(rows: Callable[..., Iterator[dict]], options: dict, features:
     # `from_generator` without streaming would keep a copy on disk, and serve it again after the files have changed
     if streaming:
         return IterableDataset.from_generator(rows, features=features, gen_kwargs=options)
-    return Dataset.from_list(list(rows(**options)), features=features)
+    # in parts, because a dict takes ten times the memory of its texts
+    remaining, parts = rows(**options), []
+    while part := list(islice(remaining, ROWS_PER_TABLE)):
+        parts.append(Dataset.from_list(part, features=features))
+    return concatenate_datasets(parts)
 
 
-def _check_corpus(corpus: str | Path | Mapping, file_format: str | None):
-    """Raises for a corpus that does not exist, at the call and not in the first pass of a stream."""
+def check_corpus(corpus: Any):
+    """Raises a ValueError for what [`read_pairs`] cannot read whatever files there are."""
+    if isinstance(corpus, (str, Path)):
+        return
+    keys = {"source", "target"} if _is_aligned(corpus) else {"path"}
+    if not isinstance(corpus, Mapping) or any(not isinstance(corpus.get(key), (str, Path)) for key in keys):
+        raise DataError(
+            "expected a file, {'source': file, 'target': file}, or keyword arguments of datasets.load_dataset with "
+            f"'path', got {corpus!r:.100}"
+        )
+
+
+def _check_files(corpus: str | Path | Mapping, file_format: str | None):
+    """Raises for a file that does not exist, at the call and not in the first pass of a stream."""
     files = [corpus] if _format_of(corpus, file_format) else []
-    if isinstance(corpus, Mapping):
-        if not _is_aligned(corpus) and "path" not in corpus:
-            raise DataError(
-                "expected {'source': file, 'target': file}, or keyword arguments of datasets.load_dataset with 'path', "
-                f"got the keys {sorted(corpus)}"
-            )
-        files = list(corpus.values()) if _is_aligned(corpus) else []
+    if isinstance(corpus, Mapping) and _is_aligned(corpus):
+        files = list(corpus.values())
     for file in files:
-        if not Path(str(file)).is_file():
-            raise FileNotFoundError(f"{file}: no such file")
+        if not os.path.isfile(str(file)):
+            raise FileNotFoundError(f"{file}: {'is a folder' if os.path.isdir(str(file)) else 'no such file'}")
 
 
 def _is_aligned(corpus: Any) -> bool:
@@ -182,7 +223,7 @@ def _format_of(corpus: str | Path | Mapping, file_format: str | None) -> str | N
     suffix = Path(str(corpus).removesuffix(".gz")).suffix.removeprefix(".")
     if file_format or suffix in READERS:
         return file_format or suffix
-    if Path(str(corpus)).is_file():
+    if os.path.isfile(str(corpus)):
         raise DataError(f"{corpus}: unknown format '.{suffix}'; pass file_format, one of {', '.join(READERS)}")
     return None
 
@@ -203,9 +244,12 @@ def _good_rows(corpora: tuple, on_bad_rows: str, **options) -> Iterator[dict[str
     try:
         for row in chain.from_iterable(_rows_of(corpus, **options) for corpus in corpora):
             total += 1
-            problem = row.problem or _problem_of(row)
+            problem, source, target = row.problem or _problem_of(row), "", ""
             if problem is None:
-                yield {"source": _squeeze(row.source), "target": _squeeze(row.target), "place": row.place}
+                source, target = squeeze(row.source), squeeze(row.target)
+                problem = "empty source" if not source else "empty target" if not target else None
+            if problem is None:
+                yield {"source": source, "target": target, "place": row.place}
             elif on_bad_rows == "error":
                 raise DataError(f"{row.place}: {problem}. {ADVICE}")
             else:
@@ -223,10 +267,14 @@ def _problem_of(row: Row) -> str | None:
             return f"missing {side}"
         if not isinstance(text, str):
             return f"{side} is not text but {type(text).__name__}"
+        if not text:
+            return f"empty {side}"
         if not _is_unicode(text):
             return f"broken UTF-8 in {side}"
-        if not _squeeze(text):
-            return f"empty {side}"
+        if len(text) > MAX_TEXT:
+            return f"{side} of more than {MAX_TEXT:,} characters"
+        if "\0" in text:
+            return f"NUL character in {side}"
     return None
 
 
@@ -239,25 +287,53 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _squeeze(text: str) -> str:
-    return " ".join(text.split())
+Line = tuple[int, str, str | None]
 
 
 @contextlib.contextmanager
-def _open_text(path: str | Path) -> Iterator[TextIO]:
-    """Opens a text whose lines end at a newline alone: U+2028, form feeds, carriage returns are part of the text."""
+def _open_lines(path: str | Path) -> Iterator[Iterator[Line]]:
+    """Opens a text as numbered lines, each with what is wrong with it.
+
+    They end at a newline alone: U+2028 and form feeds are part of the text. A carriage return is no end of a line, and
+    no part of a text either.
+    """
     with _open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        yield file
+        yield _lines(file)
+
+
+def _lines(file: TextIO) -> Iterator[Line]:
+    number = 0
+    while line := file.readline(MAX_LINE):
+        number += 1
+        problem, rest = None, line
+        while len(rest) == MAX_LINE and rest[-1] != "\n":
+            problem, rest = f"line of more than {MAX_LINE:,} characters", file.readline(MAX_LINE)
+        line = line.rstrip("\r\n")
+        yield number, line, problem or ("carriage return inside of the line" if "\r" in line else None)
 
 
 @contextlib.contextmanager
 def _open(path: str | Path, mode: str, **options: Any) -> Iterator[Any]:
-    opener = gzip.open if str(path).endswith(".gz") else open
-    with opener(path, mode, **options) as file:
-        try:
+    packed = str(path).endswith(".gz")
+    try:
+        if packed:
+            _check_unpacked(path)
+        with (gzip.open if packed else open)(path, mode, **options) as file:
             yield file
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path}: broken gzip file ({error}); fetch or pack it again") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: broken gzip file ({error}); fetch or pack it again") from error
+
+
+def _check_unpacked(path: str | Path):
+    size, unpacked = os.path.getsize(path), 0
+    with gzip.open(path) as file:
+        while part := file.read(2**20):
+            unpacked += len(part)
+            if unpacked > max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * size):
+                raise DataError(
+                    f"{path}: expected text, which gzip packs to a tenth, got a file of {size:,} bytes that grows more "
+                    f"than {MAX_UNPACKED_RATIO} times; unpack it if it is right"
+                )
 
 
 def _read_aligned(source_path: str | Path, target_path: str | Path) -> Iterator[Row]:
@@ -268,57 +344,104 @@ def _read_aligned(source_path: str | Path, target_path: str | Path) -> Iterator[
             f"{source_path} has {counts[0]} lines, {target_path} has {counts[1]}: line n of one must belong to line n "
             "of the other. Such files cannot be read in part; align them again."
         )
-    with _open_text(source_path) as source_file, _open_text(target_path) as target_file:
-        for number, (source, target) in enumerate(zip(source_file, target_file, strict=True), start=1):
-            yield Row(f"{source_path} and {target_path}, line {number}", source, target)
+    with _open_lines(source_path) as sources, _open_lines(target_path) as targets:
+        for (number, source, problem), (_, target, other) in zip(sources, targets, strict=True):
+            yield Row(f"{source_path} and {target_path}, line {number}", source, target, problem or other)
 
 
 def _count_lines(path: str | Path) -> int:
-    with _open_text(path) as file:
-        return sum(1 for _ in file)
+    with _open_lines(path) as lines:
+        return sum(1 for _ in lines)
 
 
-def _read_tsv(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
+Record = tuple[int, list[str], str | None]
+Column = str | int | None
+
+
+def _read_tsv(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
     """Reads tab-separated columns without quoting: a quotation mark is text."""
-    with _open_text(path) as file:
-        records = ((number, line.split("\t"), None) for number, line in enumerate(file, start=1))
-        indices = (0, 1)
-        if source_column or target_column:
-            indices = _header_indices(path, records, source_column, target_column)
-        yield from _tabular_rows(path, records, indices)
+    with _open_lines(path) as lines:
+        records = ((number, line.split("\t"), problem) for number, line, problem in lines)
+        named = isinstance(source_column, str) or isinstance(target_column, str)
+        yield from _table_rows(path, records, source_column, target_column, named)
 
 
-def _read_csv(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
-    with _open_text(path) as file:
-        records = _csv_records(file)
-        indices = _header_indices(path, records, source_column, target_column)
-        yield from _tabular_rows(path, records, indices)
+def _read_csv(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
+    with _open_lines(path) as lines:
+        named = not isinstance(source_column, int)
+        yield from _table_rows(path, _csv_records(lines), source_column, target_column, named)
 
 
-def _csv_records(file: Iterable[str]) -> Iterator[tuple[int, list[str], str | None]]:
-    reader = csv.reader(file, strict=True)
+def _csv_records(lines: Iterator[Line]) -> Iterator[Record]:
+    problems: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for _, line, problem in lines:
+            problems.extend([problem] if problem else [])
+            yield "" if problem else line + "\n"
+
+    reader = csv.reader(texts(), strict=True)
     while True:
         # a quoted field may run over several lines; a row is known by its first
         number = reader.line_num + 1
+        problems.clear()
         try:
-            yield number, next(reader), None
+            fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, [], f"malformed CSV ({error})"
+            fields, problems = [], [*problems, f"malformed CSV ({error})"]
+        yield number, fields, problems[0] if problems else None
 
 
-def _header_indices(
-    path: Path, records: Iterator, source_column: str | None, target_column: str | None
-) -> tuple[int, int]:
-    _, names, _ = next(records, (1, [], None))
+def _table_rows(
+    path: Path, records: Iterator[Record], source_column: Column, target_column: Column, named: bool
+) -> Iterator[Row]:
+    """Yields the rows of a table, whose first record is a header where the columns are `named`."""
+    first = next(records, None)
+    if first is None:
+        return
+    _, names, problem = first
     names = [name.strip() for name in names]
-    columns = (source_column or "source", target_column or "target")
-    _check_columns(path, names, columns)
-    return names.index(columns[0]), names.index(columns[1])
+    if named:
+        if problem:
+            raise DataError(f"{path}, line 1: {problem}, where the names of the columns are expected")
+        columns = _column_names(path, source_column, target_column)
+        _check_columns(path, names, columns)
+        indices = [names.index(column) for column in columns]
+    elif isinstance(source_column, int) and isinstance(target_column, int):
+        indices = [source_column - 1, target_column - 1]
+    elif len(names) > 2 and problem is None:
+        raise DataError(
+            f"{path}: expected two columns, got {len(names)}: {names!r:.200}. Say which with source_column and "
+            "target_column: their numbers, from 1, or their names where this line has names."
+        )
+    else:
+        indices = [0, 1]
+    if not named:
+        chosen = [names[index] for index in indices if index < len(names)]
+        if problem is None and len(chosen) == 2 and all(name.lower() in HEADER_NAMES for name in chosen):
+            first = (*first[:2], f"{chosen[0]!r} and {chosen[1]!r} look like names of columns")
+        records = chain([first], records)
+    # by numbers, the other columns may be as they like
+    width = len(names) if named else 2 if source_column is None else math.inf
+    for number, fields, problem in records:
+        if problem is None and len(fields) > width:
+            problem = f"{len(fields)} columns, more than {width}"
+        source, target = (fields[index] if index < len(fields) else None for index in indices)
+        yield Row(f"{path}, line {number}", source, target, problem)
+
+
+def _column_names(where: Any, source_column: Column, target_column: Column) -> tuple[str, str]:
+    if isinstance(source_column, int) or isinstance(target_column, int):
+        raise DataError(f"{where}: expected names of columns, which this format has, got numbers")
+    return source_column or "source", target_column or "target"
 
 
 def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, str]):
+    twice = [column for column in columns if names.count(column) > 1]
+    if twice:
+        raise DataError(f"{path}: the column {twice[0]!r} is there twice; give each column a name of its own")
     missing = [column for column in columns if column not in names]
     if missing:
         raise DataError(
@@ -327,54 +450,61 @@ def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, str]):
         )
 
 
-def _tabular_rows(path: Path, records: Iterable, indices: tuple[int, int]) -> Iterator[Row]:
-    for number, fields, problem in records:
-        source, target = (fields[index] if index < len(fields) else None for index in indices)
-        yield Row(f"{path}, line {number}", source, target, problem)
-
-
-def _read_jsonl(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
-    with _open_text(path) as file:
-        for number, line in enumerate(file, start=1):
+def _read_jsonl(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
+    columns = _column_names(path, source_column, target_column)
+    with _open_lines(path) as lines:
+        for number, line, problem in lines:
             place = f"{path}, line {number}"
             try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                yield Row(place, problem=f"malformed JSON ({error.msg})")
-                continue
+                record = None if problem else json.loads(line, object_pairs_hook=_without_repetition)
+            # of numbers of thousands of digits, and of thousands of brackets
+            except (ValueError, RecursionError) as error:
+                record, problem = None, f"malformed JSON ({getattr(error, 'msg', error)})"
             if isinstance(record, dict):
-                yield _record_row(place, record, source_column, target_column)
+                yield _record_row(place, record, columns)
             else:
-                yield Row(place, problem="not a JSON object")
+                yield Row(place, problem=problem or "not a JSON object")
 
 
-def _record_row(place: str, record: dict[str, Any], source_column: str | None, target_column: str | None) -> Row:
-    columns = (source_column or "source", target_column or "target")
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key that is there twice")
+    return record
+
+
+def _record_row(place: str, record: dict[str, Any], columns: tuple[str, str]) -> Row:
     if columns[0] not in record and isinstance(record.get("translation"), dict):
         record = record["translation"]
     for side, column in zip(("source", "target"), columns, strict=True):
         if column not in record:
             names = ", ".join(map(repr, record))
-            return Row(place, problem=f"missing {side} (no {column!r} among {names})")
+            return Row(place, problem=f"missing {side} (no {column!r} among {names:.200})")
     return Row(place, record[columns[0]], record[columns[1]])
 
 
-def _read_parquet(path: Path, source_column: str | None, target_column: str | None) -> Iterator[Row]:
-    columns = (source_column or "source", target_column or "target")
+def _read_parquet(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
+    columns = _column_names(path, source_column, target_column)
     with _open(path, "rb") as file:
         try:
-            parquet = pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path}: not a Parquet file ({error})") from error
-        schema = parquet.schema_arrow
-        nested = columns[0] not in schema.names and "translation" in schema.names
-        _check_columns(path, _field_names(schema, nested), columns)
-        number = 0
-        for batch in parquet.iter_batches(columns=["translation"] if nested else list(dict.fromkeys(columns))):
-            texts = [_parquet_texts(path, batch, column, nested) for column in columns]
-            for source, target in zip(*texts, strict=True):
-                yield Row(f"{path}, row {number}", source, target)
-                number += 1
+            yield from _parquet_rows(path, pq.ParquetFile(file), columns)
+        # pyarrow raises OSError for damaged pages
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: not a Parquet file, or a damaged one ({' '.join(str(error).split())})") from error
+
+
+def _parquet_rows(path: Path, parquet: pq.ParquetFile, columns: tuple[str, str]) -> Iterator[Row]:
+    schema = parquet.schema_arrow
+    nested = columns[0] not in schema.names and "translation" in schema.names
+    _check_columns(path, _field_names(schema, nested), columns)
+    number = 0
+    names = ["translation"] if nested else list(dict.fromkeys(columns))
+    # few rows at a time, because a long text that repeats is stored once and unpacked for each
+    for batch in parquet.iter_batches(batch_size=32, columns=names):
+        texts = [_parquet_texts(path, batch, column, nested) for column in columns]
+        for source, target in zip(*texts, strict=True):
+            yield Row(f"{path}, row {number}", source, target)
+            number += 1
 
 
 def _field_names(schema: pa.Schema, nested: bool) -> list[str]:
@@ -391,21 +521,26 @@ def _parquet_texts(path: Path, batch: pa.RecordBatch, column: str, nested: bool)
     return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
 
 
-def _read_dataset(arguments: dict, source_column: str | None, target_column: str | None) -> Iterator[Row]:
+def _read_dataset(arguments: dict, source_column: Column, target_column: Column) -> Iterator[Row]:
     where = f"{arguments['path']} ({arguments['split']})"
+    columns = _column_names(where, source_column, target_column)
     for number, record in enumerate(load_dataset(**arguments)):
-        yield _record_row(f"{where}, row {number}", record, source_column, target_column)
+        yield _record_row(f"{where}, row {number}", record, columns)
 
 
 READERS = {"tsv": _read_tsv, "csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+
+
+# one token and the end of sentence
+Length = Annotated[int, Field(ge=2)]
 
 
 def encode_pairs(
     dataset: Dataset | IterableDataset,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    max_source_length: int | None = None,
-    max_target_length: int | None = None,
+    max_source_length: Length | None = None,
+    max_target_length: Length | None = None,
     on_long: Literal["error", "skip", "truncate"] = "error",
 ) -> Dataset | IterableDataset:
     """Tokenizes pairs into the features that a model is trained on.
@@ -460,7 +595,7 @@ def _encoded_rows(dataset, tokenizer, limits: dict[str, int | None], on_long: st
 
 def _tokenized(dataset, tokenizer) -> Iterator[tuple[dict[str, str], dict[str, list[int]]]]:
     """Yields each pair with its encoding. Fast tokenizers are fast on many texts at a time only."""
-    for batch in dataset.iter(batch_size=1000):
+    for batch in dataset.iter(batch_size=32):
         encoded = tokenizer(batch["source"], text_target=batch["target"])
         for index in range(len(batch["source"])):
             pair = {name: column[index] for name, column in batch.items()}

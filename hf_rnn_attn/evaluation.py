@@ -17,6 +17,7 @@ from typing import Any, cast
 import evaluate
 import numpy as np
 from datasets import Features, List, Value
+from pydantic import NonNegativeInt
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
 from transformers import EvalPrediction, PreTrainedTokenizerBase
@@ -125,7 +126,7 @@ class Chrf(TextMetric):
         "Popović (2015), chrF: character n-gram F-score for automatic MT evaluation, https://aclanthology.org/W15-3049"
     )
 
-    def __init__(self, *, lowercase: bool = False, word_order: int = CHRF.WORD_ORDER):
+    def __init__(self, *, lowercase: bool = False, word_order: NonNegativeInt = CHRF.WORD_ORDER):
         super().__init__(lowercase=lowercase)
         self.word_order = word_order
 
@@ -350,9 +351,8 @@ def score_by_length(
     Raises:
         ValueError: edges that do not rise, or sequences of different length.
     """
+    check_edges(edges)
     bounds = [0, *edges, math.inf]
-    if any(low >= high for low, high in zip(bounds, bounds[1:], strict=False)):
-        raise ValueError(f"edges must be positive and rise, got {list(edges)}")
     if not len(sources) == len(predictions) == len(references):
         raise ValueError(
             "expected as many sources as predictions and references, got "
@@ -368,6 +368,12 @@ def score_by_length(
             score = metric.result(predicted, accepted)["score"]
         rows.append({"length": _bucket_name(low, high), "count": len(chosen), "score": score})
     return rows
+
+
+def check_edges(edges: Sequence[int]):
+    """Raises a ValueError unless the edges are positive and rise."""
+    if any(low >= high for low, high in zip((0, *edges), edges, strict=False)):
+        raise ValueError(f"edges must be positive and rise, got {list(edges)}")
 
 
 def _bucket_name(low: int, high: float) -> str:

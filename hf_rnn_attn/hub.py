@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,15 +22,29 @@ import torch
 import yaml
 from datasets import Dataset, IterableDataset
 from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, ModelCardData
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from . import __version__
 from .data import read_pairs
+from .inference.loading import load_model
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
-from .training.recipe import FILE_SUFFIXES
+from .published import (
+    LANGUAGE,
+    LICENSE,
+    LOCAL_CHECKPOINT,
+    author_markdown,
+    checked_log,
+    checked_results,
+    clean_folder,
+    escape,
+    keep_own_settings,
+    one_line,
+    published_recipe,
+)
 from .training.run import RESULTS_FILE
 from .visualization import plot_attention, plot_training
 
@@ -129,11 +143,23 @@ class About:
         license (`str`): licence of the weights, as the Hub abbreviates it: `"cc-by-2.0"`.
         data (`str`): what the pairs are, whose, and under which licence; Markdown.
         languages (`Sequence[str]`, *optional*): codes of source and target language: `("de", "en")`.
+
+    Raises:
+        ValueError: a licence or a language that is no abbreviation.
     """
 
     license: str
     data: str
     languages: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for kind, pattern, texts in (
+            ("a licence as the Hub abbreviates it, such as cc-by-2.0", LICENSE, [self.license]),
+            ("codes of languages, such as de en", LANGUAGE, self.languages or []),
+        ):
+            wrong = [text for text in texts if not pattern.fullmatch(text)]
+            if wrong:
+                raise ValueError(f"expected {kind}, got {wrong[0]!r}")
 
 
 @dataclass(frozen=True)
@@ -195,8 +221,10 @@ def _prepare(run_dir: Path, about: About, usage: Usage, sentences: Sequence[str]
     ]
     check_folder(folder, _shortest(examples)["source"])
     _draw(folder, log, translator, _shortest(examples))
-    _write_recipe(folder, results["recipe"])
-    counts = {name: getattr(split, "num_rows", None) for name, split in pairs.items()}
+    name = (usage.name or Path(results["recipe"]["training"]["arguments"]["output_dir"]).name).rpartition("/")[2]
+    recipe = yaml.safe_dump(published_recipe(results["recipe"], name), sort_keys=False, allow_unicode=True)
+    (folder / RECIPE_FILE).write_text(recipe, encoding="utf-8")
+    counts = {one_line(name): getattr(split, "num_rows", None) for name, split in pairs.items()}
     render_card(folder, results, counts, examples, about, usage).save(folder / "README.md")
     return folder
 
@@ -275,14 +303,25 @@ def publish(
 def upload(folder: str | Path, repo_id: str, *, revision: str | None = None, private: bool = False) -> CommitInfo:
     """Uploads a folder as it is, in one commit; arguments and errors are those of [`publish`]."""
     api = HfApi()
-    api.create_repo(repo_id, private=private or None, exist_ok=True)
-    if private and not api.repo_info(repo_id).private:
-        raise ValueError(f"{repo_id} is already there and public; nothing was uploaded. Make it private on the Hub.")
-    if revision is not None:
-        api.create_branch(repo_id, branch=revision, exist_ok=True)
-    return api.upload_folder(
-        repo_id=repo_id, folder_path=folder, revision=revision, commit_message="Upload the model with its card"
-    )
+    try:
+        api.create_repo(repo_id, private=private or None, exist_ok=True)
+        if private and not api.repo_info(repo_id).private:
+            raise ValueError(
+                f"{repo_id} is already there and public; nothing was uploaded. Make it private on the Hub."
+            )
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        return api.upload_folder(
+            repo_id=repo_id, folder_path=folder, revision=revision, commit_message="Upload the model with its card"
+        )
+    except LocalTokenNotFoundError as error:
+        raise OSError(f"{repo_id}: nothing was uploaded; log in with `hf auth login`") from error
+    except HfHubHTTPError as error:
+        status, reason = error.response.status_code, error.server_message or error.response.reason_phrase
+        advice = "; log in with `hf auth login`, with a token that may write there" if status in (401, 403) else ""
+        raise OSError(f"{repo_id}: nothing was uploaded; the Hub answers {status} {reason}{advice}") from error
+    except OSError as error:
+        raise OSError(f"{repo_id}: nothing was uploaded; the Hub cannot be reached ({error})") from error
 
 
 def _check_repo_id(repo_id: str):
@@ -291,17 +330,28 @@ def _check_repo_id(repo_id: str):
         raise ValueError(f"expected a repository as user/name, got {repo_id!r}")
 
 
-def _read_run(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read_run(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
     """What a finished run says of itself: its results, and the log of its training."""
     results = run_dir / RESULTS_FILE
     if not results.is_file():
         raise FileNotFoundError(f"{run_dir}: not a finished run of `hf-rnn-attn train`; expected {RESULTS_FILE} in it")
-    checkpoints = sorted(run_dir.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    checkpoints = [path for path in run_dir.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()]
+    checkpoints.sort(key=lambda path: int(path.name.rpartition("-")[2]))
     states = [file for folder in (*checkpoints, run_dir) if (file := folder / STATE_FILE).is_file()]
     if not states:
         raise FileNotFoundError(f"{run_dir}: no log of the training; expected {STATE_FILE} in it or in a checkpoint")
-    log = json.loads(states[-1].read_text("utf-8"))["log_history"]
-    return json.loads(results.read_text("utf-8")), log
+    log = checked_log(_read_json(states[-1]).get("log_history"), states[-1])
+    return checked_results(_read_json(results), results), log
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: expected JSON, got something else ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: expected a JSON object, got a {type(content).__name__}")
+    return content
 
 
 def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
@@ -322,17 +372,19 @@ def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
 
 def _save_again(run_dir: Path, folder: Path) -> Path:
     """Saves what belongs to the model, its code included, and leaves everything else of a run behind."""
-    model = AutoModelForSeq2SeqLM.from_pretrained(run_dir, trust_remote_code=False)
+    model, tokenizer = load_model(run_dir)
     if model.config.model_type != RnnAttnConfig.model_type:
         raise ValueError(
             f"{run_dir}: the card describes models of the type {RnnAttnConfig.model_type}, got one of the type "
             f"{model.config.model_type}; publish it with its own push_to_hub()"
         )
-    tokenizer = AutoTokenizer.from_pretrained(run_dir, trust_remote_code=False)
     if folder.exists():
         shutil.rmtree(folder)
+    keep_own_settings(model)
     model.save_pretrained(folder)
+    tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
+    clean_folder(folder)
     return folder
 
 
@@ -349,58 +401,6 @@ def _draw(folder: Path, log: list[dict[str, Any]], translator, example: dict[str
     title = f"{example['source']} → {record['translation_text']}"
     figure = plot_attention(record["attention"], record["source_tokens"], record["target_tokens"], title=title)
     figure.savefig(folder / ATTENTION_PICTURE, dpi=120)
-
-
-def _write_recipe(folder: Path, recipe: dict[str, Any]):
-    text = yaml.safe_dump(_published_recipe(recipe), sort_keys=False, allow_unicode=True)
-    (folder / RECIPE_FILE).write_text(text, encoding="utf-8")
-
-
-def _published_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe as one would write it to repeat the run elsewhere: no folder of this machine is named."""
-    data, training = recipe["data"], recipe["training"]
-    arguments = {**training["arguments"], "output_dir": Path(training["arguments"]["output_dir"]).name}
-    arguments.pop("resume_from_checkpoint", None)
-    own = {name: value for name, value in training.items() if name != "arguments" and value}
-    splits = {name: data[name] for name in ("train", "validation", "test") if data[name]}
-    model = recipe["model"]
-    sections = {
-        "data": {**_beside(splits), **data["reading"], **data["encoding"]},
-        "tokenizer": recipe["tokenizer"],
-        "model": Path(model).name if isinstance(model, str) and Path(model).exists() else model,
-        "training": {**arguments, **own},
-        "generation": recipe["generation"],
-        "evaluation": {name: value for name, value in recipe["evaluation"].items() if value},
-    }
-    return {name: section for name, section in sections.items() if section}
-
-
-def _beside(splits: dict[str, Any]) -> dict[str, Any]:
-    """The splits with each file named from the innermost folder that holds all of them."""
-    files = {file: os.path.abspath(file) for file in _files(splits)}
-    if not files:
-        return splits
-    root = os.path.commonpath([os.path.dirname(path) for path in files.values()])
-    names = {file: Path(os.path.relpath(path, root)).as_posix() for file, path in files.items()}
-    return _renamed(splits, names)
-
-
-def _files(value: Any) -> Iterator[str]:
-    if isinstance(value, dict) and set(value) == {"source", "target"}:
-        yield from value.values()
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _files(item)
-    elif isinstance(value, str) and Path(value).suffix in FILE_SUFFIXES:
-        yield value
-
-
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _renamed(item, names) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_renamed(item, names) for item in value]
-    return names.get(value, value) if isinstance(value, str) else value
 
 
 def render_card(
@@ -424,20 +424,22 @@ def render_card(
     example = _shortest(examples)
     config = RnnAttnConfig.from_pretrained(folder)
     training = results["recipe"]["training"]["arguments"]
-    name = usage.name or Path(training["output_dir"]).name
+    name = usage.name or one_line(Path(training["output_dir"]).name)
+    recipe = published_recipe(results["recipe"], name.rpartition("/")[2])
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors")) * usage.bits / 32
     text = _template().render(
         usage.values,
         usage=usage.template,
-        metadata=_metadata(results, name, about).to_yaml(),
+        metadata=_metadata(results["scores"], recipe.get("model"), name, about).to_yaml(),
         name=name.rpartition("/")[2],
-        output_dir=training["output_dir"],
+        output_dir=json.dumps(name if Path(training["output_dir"]).is_absolute() else training["output_dir"]),
         license=about.license,
-        data=about.data,
+        data=author_markdown(about.data),
         languages=about.languages,
         results=results,
-        smoothing=training.get("label_smoothing_factor"),
-        resumed=training.get("resume_from_checkpoint"),
+        tokenizer=recipe.get("tokenizer", {}),
+        smoothing=recipe["training"].get("label_smoothing_factor"),
+        resumed=bool(training.get("resume_from_checkpoint")),
         metrics=_metrics(results["scores"]),
         counts=counts,
         examples=examples,
@@ -447,7 +449,7 @@ def render_card(
         tied=_tied(config),
         duration=_duration(results["train_seconds"]),
         megabytes=size / 1e6,
-        decoding=_decoding(folder, results["recipe"]["generation"]),
+        decoding=_decoding(folder, recipe.get("generation", {})),
         pictures=[name for name in (TRAINING_PICTURE, ATTENTION_PICTURE) if (folder / name).exists()],
         version=__version__,
     )
@@ -457,14 +459,9 @@ def render_card(
 def _template() -> Template:
     loader = FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["cell"] = _cell
+    environment.filters["cell"] = escape
     environment.globals.update(metric_labels=METRIC_LABELS, cell_labels=CELL_LABELS)
     return environment.get_template("model_card.md")
-
-
-def _cell(text: str) -> str:
-    """Text as it must be written in a cell of a Markdown table."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _metrics(scores: dict[str, dict[str, Any]]) -> list[str]:
@@ -472,19 +469,18 @@ def _metrics(scores: dict[str, dict[str, Any]]) -> list[str]:
     return [name for name in next(iter(scores.values()), {}) if name != "by_length"]
 
 
-def _metadata(results: dict[str, Any], name: str, about: About) -> ModelCardData:
+def _metadata(scores: dict[str, dict[str, Any]], model: Any, name: str, about: About) -> ModelCardData:
     """The head of the card, which the Hub reads."""
-    base = results["recipe"]["model"]
     return ModelCardData(
         language=list(about.languages) if about.languages else None,
         license=about.license,
         library_name="transformers",
         pipeline_tag="translation",
         tags=["rnn_attn", "rnn", "attention", "seq2seq"],
-        base_model=base if isinstance(base, str) and not Path(base).exists() else None,
-        metrics=_metrics(results["scores"]),
+        base_model=model if isinstance(model, str) and model != LOCAL_CHECKPOINT else None,
+        metrics=_metrics(scores),
         model_name=name.rpartition("/")[2],
-        eval_results=_eval_results(results["scores"]),
+        eval_results=_eval_results(scores),
     )
 
 

@@ -6,28 +6,31 @@ This file holds what a text becomes on its way to ids and back. It does not know
 not know the model.
 
 Every kind normalises to Unicode NFC (Hangul jamo and combining marks are composed where a composed character exists),
-writes a space as ▁ (U+2581; a ▁ in the text is read as a space) and appends `</s>`. Decoding with
-`skip_special_tokens=True` gives back the normalised text, with these exceptions:
+makes one space of every run of white space, with none at the ends, writes a space as ▁ (U+2581; a ▁ in the text is
+read as a space) and appends `</s>`. White space is what Unicode calls so, and the zero-width space U+200B, which
+separates words; a byte-order mark U+FEFF is left out. Decoding with `skip_special_tokens=True` gives back the
+normalised text, with these exceptions:
 
 | kind | a token is | not given back |
 | --- | --- | --- |
 | bpe, unigram | a part of a word, a digit, a part of a run of other signs | nothing else |
 | char | a code point | characters that are not in the training text (`<unk>`) |
-| word | a run of letters, marks and digits, or one other sign | unknown words (`<unk>`); white space as it was |
+| word | a run of letters, marks and digits, or one other sign | unknown words (`<unk>`); spaces that divide no words |
 
-White space is kept by bpe, unigram and char, at the ends and repeated too; word makes one space of every run of it and
-leaves none at the ends. bpe and unigram spell characters that they do not know in UTF-8 bytes and never need `<unk>`.
+bpe and unigram spell characters that they do not know in UTF-8 bytes and never need `<unk>`.
 The names of special tokens are ordinary text where they occur in a text (`split_special_tokens=True`): `<s>` is also
 HTML. A word after a space (`▁word`) and the same one after a bracket or a hyphen (`word`) are two entries of a
 vocabulary.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from pydantic import Field, PositiveInt
 from tokenizers import (
     AddedToken,
     Regex,
@@ -44,6 +47,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
 
+# the trainers set aside memory for it
+VocabularySize = Annotated[int, Field(ge=1, le=10_000_000)]
 TokenizerKind = Literal["bpe", "unigram", "word", "char"]
 
 # their order gives their ids, 0 to 3
@@ -57,6 +62,10 @@ SETTINGS = {
 }
 
 SPACE = "▁"
+# the property White_Space of Unicode, U+200B, and the separators that Python counts too, for regular expressions of
+# Python and of the tokenizers
+WHITE_SPACE = r"\t-\r\x1c-\x20\u0085\u00a0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000"
+_RUN_OF_WHITE_SPACE = re.compile(f"[{WHITE_SPACE}]+")
 LETTER = r"\p{L}\p{M}"
 # a piece takes the one space before it; letters, digits and signs never share a piece, so that no name of a special
 # token or of a byte, all of which mix signs and letters, can be put together from text
@@ -64,11 +73,19 @@ SUBWORD_PATTERN = f"{SPACE}?[{LETTER}]+|{SPACE}?\\p{{N}}|{SPACE}?[^{LETTER}\\p{{
 WORD_PATTERN = f"{SPACE}?[{LETTER}\\p{{N}}]+|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]"
 
 
+def squeeze(text: str) -> str:
+    """Returns the text with one space for every run of white space and none at the ends, as the tokenizers read it."""
+    return _RUN_OF_WHITE_SPACE.sub(" ", text.replace("\ufeff", "")).strip(" ")
+
+
 def _normalizer(kind: TokenizerKind, lowercase: bool) -> normalizers.Normalizer:
     steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lowercase else []
-    steps.append(normalizers.NFC())
-    if kind == "word":
-        steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    steps += [
+        normalizers.NFC(),
+        normalizers.Replace(Regex(r"\ufeff"), ""),
+        normalizers.Replace(Regex(f"[{WHITE_SPACE}{SPACE}]+"), " "),
+        normalizers.Strip(),
+    ]
     if kind != "char":
         # the first word gets a space too and is the same token wherever it stands; the decoder takes it off again
         steps.append(normalizers.Prepend(SPACE))
@@ -159,27 +176,47 @@ def end_with(tokenizer: Tokenizer, eos_token: str):
 def _train_side(
     texts: Iterable[str], kind: TokenizerKind, vocab_size: int, lowercase: bool, min_frequency: int
 ) -> Tokenizer:
-    reserved = len(SPECIAL_TOKENS) + (len(BYTE_TOKENS) if kind in ("bpe", "unigram") else 0)
-    _check_request(kind, vocab_size, min_frequency, reserved)
     if kind == "word":
         tokenizer = _train_words(texts, vocab_size, lowercase, min_frequency)
     elif kind == "char":
         tokenizer = _train_characters(texts, vocab_size, lowercase, min_frequency)
     else:
         tokenizer = _train_subwords(texts, kind, vocab_size, lowercase, min_frequency)
-    _check_result(tokenizer, kind, vocab_size, reserved)
+    _check_result(tokenizer, kind, vocab_size)
     end_with(tokenizer, SPECIAL_TOKENS["eos_token"])
     return tokenizer
 
 
-def _check_request(kind: str, vocab_size: int, min_frequency: int, reserved: int):
+def check_options(
+    kind: str,
+    target_kind: str | None,
+    vocab_size: int,
+    target_vocab_size: int | None,
+    joint: bool,
+    lowercase: bool,
+    min_frequency: int,
+):
+    """Raises a ValueError for options of [`train_tokenizer`] that are unknown, too small, or exclude each other."""
+    if joint and not (target_kind is None and target_vocab_size is None):
+        raise ValueError(
+            "target_kind and target_vocab_size belong to separate vocabularies, got them with joint=True. "
+            "Leave them out or pass joint=False."
+        )
+    for side_kind, size in ((kind, vocab_size), (target_kind or kind, target_vocab_size or vocab_size)):
+        _check_side(side_kind, size, min_frequency)
+
+
+def _check_side(kind: str, vocab_size: int, min_frequency: int):
     if kind not in get_args(TokenizerKind):
         raise ValueError(f"Expected kind to be one of {', '.join(get_args(TokenizerKind))}, got {kind!r}.")
+    if min_frequency < 1:
+        raise ValueError(f"Expected min_frequency to be at least 1, got {min_frequency}.")
     if kind == "unigram" and min_frequency != 1:
         raise ValueError(
             f"min_frequency={min_frequency} has no meaning for kind='unigram', which keeps the pieces that explain the "
             "text best. Leave min_frequency out, or choose kind='bpe'."
         )
+    reserved = _reserved(kind)
     if vocab_size <= reserved:
         raise ValueError(
             f"Expected vocab_size above {reserved} for kind={kind!r}, got {vocab_size}: {reserved} entries are taken "
@@ -187,9 +224,13 @@ def _check_request(kind: str, vocab_size: int, min_frequency: int, reserved: int
         )
 
 
-def _check_result(tokenizer: Tokenizer, kind: str, vocab_size: int, reserved: int):
+def _reserved(kind: str) -> int:
+    return len(SPECIAL_TOKENS) + (len(BYTE_TOKENS) if kind in ("bpe", "unigram") else 0)
+
+
+def _check_result(tokenizer: Tokenizer, kind: str, vocab_size: int):
     size = tokenizer.get_vocab_size()
-    if size == reserved:
+    if size == _reserved(kind):
         raise ValueError(
             "The text to train the tokenizer on gave no vocabulary. Was the iterator used up before, is the text "
             "empty, or is min_frequency too high?"
@@ -207,11 +248,11 @@ def train_tokenizer(
     *,
     kind: TokenizerKind = "bpe",
     target_kind: TokenizerKind | None = None,
-    vocab_size: int = 8000,
-    target_vocab_size: int | None = None,
+    vocab_size: VocabularySize = 8000,
+    target_vocab_size: VocabularySize | None = None,
     joint: bool = True,
     lowercase: bool = False,
-    min_frequency: int = 1,
+    min_frequency: PositiveInt = 1,
 ) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
     """Trains the tokenizer of a source and a target language on text.
 
@@ -255,6 +296,7 @@ def train_tokenizer(
     """
     if isinstance(source, str) or isinstance(target, str):
         raise ValueError("Expected iterables of texts to train a tokenizer, got one string. Pass [text] instead.")
+    check_options(kind, target_kind, vocab_size, target_vocab_size, joint, lowercase, min_frequency)
     options = {"lowercase": lowercase, "min_frequency": min_frequency}
     if not joint:
         target_kind, target_vocab_size = target_kind or kind, target_vocab_size or vocab_size
@@ -263,11 +305,6 @@ def train_tokenizer(
             target_tokenizer_object=_train_side(target, target_kind, target_vocab_size, **options),
             **SPECIAL_TOKENS,
             **SETTINGS,
-        )
-    if target_kind is not None or target_vocab_size is not None:
-        raise ValueError(
-            "target_kind and target_vocab_size belong to separate vocabularies, got them with joint=True. "
-            "Leave them out or pass joint=False."
         )
     backend = _train_side(chain(source, target), kind, vocab_size, **options)
     return PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL_TOKENS, **SETTINGS)

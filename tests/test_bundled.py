@@ -11,10 +11,11 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModelForSeq2SeqLM, pipeline
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 import hf_rnn_attn
 from hf_rnn_attn import cli
+from hf_rnn_attn.tokenization import train_tokenizer
 
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,23 @@ def test_no_network_is_asked():
     environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "PATH": "", "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "morning" in run.stdout
+
+
+@pytest.mark.parametrize("languages", hf_rnn_attn.BUNDLED, ids="-".join)
+def test_the_tokenizer_of_a_bundled_model_reads_as_one_that_is_trained_now(languages):
+    trained = train_tokenizer(["a"], ["a"]).backend_tokenizer.normalizer
+    tokenizer = AutoTokenizer.from_pretrained(hf_rnn_attn.BUNDLED[languages])
+    assert tokenizer.backend_tokenizer.normalizer.__getstate__() == trained.__getstate__()
+    assert tokenizer("The\u00a0house\tis\u2009very  big\n") == tokenizer("The house is very big")
+
+
+@pytest.mark.parametrize("blank", ["\t", "\u00a0", "\u2009", "\u200b", "\u3000", "  "], ids=ascii)
+def test_white_space_between_words_does_not_change_a_translation(blank, capsys):
+    text = "The house is very big."
+    translator = pipeline("translation", model=hf_rnn_attn.BUNDLED["en", "de"], device="cpu")
+    assert translator(text.replace(" ", blank)) == translator(text)
+    assert cli.main(["translate", text.replace(" ", blank), "--model", "en-de"]) == 0
+    assert capsys.readouterr().out.strip() == translator(text)[0]["translation_text"]
 
 
 @pytest.mark.parametrize("languages", hf_rnn_attn.BUNDLED, ids="-".join)

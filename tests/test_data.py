@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of reading, checking, encoding and batching parallel text."""
 
+import contextlib
+import csv
 import gzip
 import json
 import logging
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +17,8 @@ import pytest
 from accelerate import Accelerator, skip_first_batches
 from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset, IterableDataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
@@ -26,6 +32,7 @@ from hf_rnn_attn.data import (
     pair_lengths,
     read_pairs,
 )
+from hf_rnn_attn.tokenization import squeeze
 
 
 PAIRS = [("ein Haus", "a house"), ("zwei Häuser", "two houses")]
@@ -154,8 +161,9 @@ def test_translation_column_in_files(tmp_path, name):
 
 def test_tsv_takes_two_columns_or_named_ones_and_knows_no_quotes(tmp_path):
     path = tmp_path / "x.tsv"
+    write_text(path, 'the "big" house\t"Haus\n"a\tein"\n')
+    assert texts(read_pairs(path)) == [('the "big" house', '"Haus'), ('"a', 'ein"')]
     write_text(path, 'en\tde\tnote\nthe "big" house\t"Haus\tsee\n"a\tein"\t\n')
-    assert texts(read_pairs(path)) == [("en", "de"), ('the "big" house', '"Haus'), ('"a', 'ein"')]
     assert texts(read_pairs(path, source_column="de", target_column="en")) == [
         ('"Haus', 'the "big" house'),
         ('ein"', '"a'),
@@ -172,7 +180,7 @@ def test_csv_fields_may_hold_commas_quotes_and_line_ends(tmp_path):
 
 def test_only_newlines_end_lines_and_white_space_is_squeezed(tmp_path):
     # str.splitlines would split at each of these
-    odd = "a\u2028b\x0bc\x0cd\x1ce\x85f\rg"
+    odd = "a\u2028b\x0bc\x0cd\x1ce\x85f\u200bg\ufeff"
     write_text(tmp_path / "x.tsv", f"  {odd} \u00a0 h \t\u3000i  j\r\n")
     write_text(tmp_path / "x.src", f"{odd} h\n")
     write_text(tmp_path / "x.tgt", "i j\n")
@@ -310,10 +318,179 @@ def test_wrong_names_say_which_there_are(tmp_path):
     assert texts(read_pairs(tmp_path / "x.txt", file_format="tsv")) == PAIRS
     with pytest.raises(DataError, match="file_format must be one of"):
         read_pairs(tmp_path / "x.txt", file_format="xml")
-    with pytest.raises(DataError, match=r"got the keys \['de', 'en'\]"):
+    with pytest.raises(DataError, match=r"expected a file, .* got {'de': "):
         read_pairs({"de": tmp_path / "x.de", "en": tmp_path / "x.en"})
     with pytest.raises(ValueError, match="on_bad_rows must be 'error' or 'skip', got 'ignore'"):
         read_pairs(tmp_path / "x.csv", on_bad_rows="ignore")
+
+
+TEXT = "x" * (data_module.MAX_TEXT + 1)
+LINE = "x" * data_module.MAX_LINE
+# the name of a file, what it holds, options of `read_pairs`, what stands behind the name
+REFUSED_FILES = [
+    ("x.tsv", b"a\tb\tc\n", {}, ": expected two columns, got 3: ['a', 'b', 'c']. Say which with source_column"),
+    ("x.tsv", b"walk\tV;PST\twalked\n", {}, ": expected two columns, got 3: ['walk', 'V;PST', 'walked']"),
+    ("x.tsv", b"1\tHallo\t2\tHello\n", {}, ": expected two columns, got 4: ['1', 'Hallo', '2', 'Hello']"),
+    ("x.tsv", b"a\tb\nc\td\te\n", {}, ", line 2: 3 columns, more than 2"),
+    ("x.tsv", b"a\tb\nc\n", {}, ", line 2: missing target"),
+    ("x.tsv", b"a\tb\n\n", {}, ", line 2: empty source"),
+    ("x.tsv", b"a\n", {}, ", line 1: missing target"),
+    ("x.tsv", b"source\ttarget\na\tb\n", {}, ", line 1: 'source' and 'target' look like names of columns"),
+    ("x.tsv", b"Source\tTarget\na\tb\n", {}, ", line 1: 'Source' and 'Target' look like names of columns"),
+    ("x.tsv", b"src\ttgt\na\tb\n", {}, ", line 1: 'src' and 'tgt' look like names of columns"),
+    ("x.tsv", b"\xef\xbb\xbfde\ten\r\na\tb\r\n", {}, ", line 1: 'de' and 'en' look like names of columns"),
+    ("x.tsv", b"German\tEnglish\na\tb\n", {}, ", line 1: 'German' and 'English' look like names of columns"),
+    ("x.tsv", b"word\tpronunciation\na\tb\n", {}, ", line 1: 'word' and 'pronunciation' look like names of columns"),
+    ("x.tsv", b"lemma\tx\tform\n", {"source_column": 1, "target_column": 3}, ", line 1: 'lemma' and 'form' look"),
+    ("x.tsv", b"a\tb\tc\nd\te\n", {"source_column": 1, "target_column": 3}, ", line 2: missing target"),
+    ("x.tsv", b"a\tb\n", {"source_column": "a", "target_column": "c"}, ": no column 'c'; it has 'a', 'b'"),
+    ("x.tsv", b"a\ta\tb\n", {"source_column": "a", "target_column": "b"}, ": the column 'a' is there twice"),
+    ("x.tsv", b"a\tb\nc\td\te\n", {"source_column": "a", "target_column": "b"}, ", line 2: 3 columns, more than 2"),
+    ("x.tsv", b"a\rb\tc\n", {}, ", line 1: carriage return inside of the line"),
+    ("x.tsv", b"a\tb\rc\td\re\tf\r", {}, ", line 1: carriage return inside of the line"),
+    ("x.tsv", b"a\tb\nc\0\td\n", {}, ", line 2: NUL character in source"),
+    ("x.tsv", "a\tb\n".encode("utf-16"), {}, ", line 1: broken UTF-8 in source"),
+    ("x.tsv", b"\xef\xbb\xbfa\tb\nc\td\xff\n", {}, ", line 2: broken UTF-8 in target"),
+    ("x.tsv", b"a\tb\n" + TEXT.encode() + b"\ta\n", {}, ", line 2: source of more than 131,072 characters"),
+    ("x.tsv", b"a\tb\na\t" + LINE.encode() * 3, {}, ", line 2: line of more than 1,048,576 characters"),
+    ("x.csv", b"a,b\nc,d\n", {}, ": no column 'source' or 'target'; it has 'a', 'b'"),
+    ("x.csv", b"source,source,target\n", {}, ": the column 'source' is there twice"),
+    ("x.csv", b"source,target\na,b\nc,d,e\n", {}, ", line 3: 3 columns, more than 2"),
+    ("x.csv", b"source,target\na\n", {}, ", line 2: missing target"),
+    ("x.csv", b'source,target\n"a\rb",c\n', {}, ", line 2: carriage return inside of the line"),
+    ("x.csv", b'source,target\n"a,b\n', {}, ", line 2: malformed CSV (unexpected end of data)"),
+    ("x.csv", b"source,target\n" + LINE.encode(), {}, ", line 2: line of more than 1,048,576 characters"),
+    ("x.csv", b"source,target\na\0,b\n", {}, ", line 2: NUL character in source"),
+    ("x.csv", b"source,target\na,b\n\xff,d\n", {}, ", line 3: broken UTF-8 in source"),
+    (
+        "x.csv",
+        b"de,en\n",
+        {"source_column": 1, "target_column": 2},
+        ", line 1: 'de' and 'en' look like names of columns",
+    ),
+    ("x.csv", b"source\r,target\na,b\n", {}, ", line 1: carriage return inside of the line, where the names"),
+    (
+        "x.jsonl",
+        b'{"source": "a", "source": "b", "target": "c"}\n',
+        {},
+        ", line 1: malformed JSON (a key that is there",
+    ),
+    ("x.jsonl", b"[" * 100_000, {}, ", line 1: malformed JSON ("),
+    ("x.jsonl", b'{"source": ' + b"9" * 5000 + b"}", {}, ", line 1: malformed JSON (Exceeds the limit"),
+    ("x.jsonl", b'{"source": "a\\u0000", "target": "b"}', {}, ", line 1: NUL character in source"),
+    ("x.jsonl", b'{"source": ["a"], "target": "b"}', {}, ", line 1: source is not text but list"),
+    ("x.jsonl", b'{"source": "a", "target": "b"}\n{"source": "\xff", "target": "b"}', {}, ", line 2: broken UTF-8"),
+    ("x.jsonl", b'{"a": "b"}', {"source_column": 1, "target_column": 2}, ": expected names of columns"),
+    ("x.parquet", b"PAR1", {}, ": not a Parquet file, or a damaged one ("),
+    ("x.parquet", b"", {}, ": not a Parquet file, or a damaged one ("),
+    ("x.parquet", b"PAR1", {"source_column": 1, "target_column": 2}, ": expected names of columns"),
+    ("x.zip", b"PK", {}, ": unknown format '.zip'; pass file_format, one of tsv, csv, jsonl, parquet"),
+]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("name", "content", "options", "message"), REFUSED_FILES)
+def test_what_cannot_be_read_is_refused_with_its_place(tmp_path, name, content, options, message, packed):
+    path = tmp_path / name
+    path.write_bytes(content)
+    path = compress(path) if packed else path
+    with pytest.raises(DataError) as error:
+        read_pairs(path, **options)
+    assert str(error.value).startswith(f"{path}{message}") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (b"a\nb\xff\n", b"c\nd\n", ", line 2: broken UTF-8 in source"),
+        (b"\xef\xbb\xbfa\nb\n", b"c\n\xffd\n", ", line 2: broken UTF-8 in target"),
+        (b"a\rb\n", b"c\n", ", line 1: carriage return inside of the line"),
+        (b"a\n", b"c\rd\n", ", line 1: carriage return inside of the line"),
+        (b"a\n", b"c\0\n", ", line 1: NUL character in target"),
+        (b"a\n", LINE.encode() * 2, ", line 1: line of more than 1,048,576 characters"),
+        (b"a\nb\n", b"c\n\n", ", line 2: empty target"),
+        (b"a\n", b"\xef\xbb\xbf\n", ", line 1: empty target"),
+    ],
+)
+def test_a_bad_line_of_aligned_text_is_named(tmp_path, source, target, message):
+    paths = tmp_path / "x.de", tmp_path / "x.en"
+    for path, content in zip(paths, (source, target), strict=True):
+        path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        read_pairs({"source": paths[0], "target": paths[1]})
+    assert str(error.value).startswith(f"{paths[0]} and {paths[1]}{message}")
+
+
+@pytest.mark.parametrize(("name", "comma"), [("x.tsv", "\t"), ("x.csv", ",")])
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [
+        (["1 a 2 b", "3 c 4 d"], (2, 4), [("a", "b"), ("c", "d")]),
+        (["walk V;PST walked"], (1, 3), [("walk", "walked")]),
+        (["walk walked V;PST"], (2, 1), [("walked", "walk")]),
+        (["a b", "c d e"], (1, 2), [("a", "b"), ("c", "d")]),
+        (["a b note", "c d"], (1, 2), [("a", "b"), ("c", "d")]),
+        (["de en note", "c d e"], ("de", "en"), [("c", "d")]),
+        (["note note source target", "x y c d"], (None, "target"), [("c", "d")]),
+    ],
+)
+def test_columns_by_number_and_by_name(tmp_path, name, comma, rows, columns, expected):
+    write_text(tmp_path / name, "".join(row.replace(" ", comma) + "\n" for row in rows))
+    pairs = read_pairs(tmp_path / name, source_column=columns[0], target_column=columns[1])
+    assert texts(pairs) == expected
+
+
+@pytest.mark.parametrize("columns", [(1, None), (None, 2), (1, "en"), (0, 1), (-1, 1)])
+def test_columns_are_two_names_or_two_numbers(tmp_path, columns):
+    write_tsv(tmp_path / "x.tsv", PAIRS)
+    with pytest.raises(DataError, match="expected two names or two numbers from 1, got") as error:
+        read_pairs(tmp_path / "x.tsv", source_column=columns[0], target_column=columns[1])
+    assert str(columns) in str(error.value)
+
+
+@pytest.mark.parametrize("first", ["so\tsuch", "the\tde", "en\tʊn", "Deutsch\tGerman", "I\tid"])
+def test_words_are_no_header(tmp_path, first):
+    write_text(tmp_path / "x.tsv", f"{first}\na\tb\n")
+    assert texts(read_pairs(tmp_path / "x.tsv"))[0] == tuple(first.split("\t"))
+
+
+def test_what_cannot_be_read_is_left_out_on_request(tmp_path, caplog):
+    lines = ["de\ten", "a\tb", "a\rb\tc", "a\tb\tc", f"{TEXT}\ta", f"a\t{LINE}{LINE}", "\0\ta", "c\td"]
+    write_text(tmp_path / "x.tsv", "\n".join(lines))
+    assert texts(read_pairs(tmp_path / "x.tsv", on_bad_rows="skip")) == [("a", "b"), ("c", "d")]
+    assert "left out 6 of 8 rows" in caplog.text
+    assert all(f"line {number})" in caplog.text for number in (1, 3, 4, 5, 6, 7))
+
+
+@pytest.mark.parametrize("name", ["x.tsv.gz", "x.csv.gz", "x.jsonl.gz", "x.parquet.gz", "x.de.gz"])
+def test_a_packed_file_that_grows_without_end_is_refused(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(data_module, "MAX_UNPACKED_BYTES", 10**6)
+    (tmp_path / name).write_bytes(gzip.compress(b"a" * 10**7))
+    data = {"source": tmp_path / name, "target": tmp_path / name} if "de" in name else tmp_path / name
+    with pytest.raises(DataError, match="got a file of 9,7.. bytes that grows more than 100 times; unpack it"):
+        read_pairs(data)
+
+
+TABLES = st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=3), min_size=1, max_size=4)
+
+
+@given(TABLES, st.sampled_from(["tsv", "csv", "jsonl"]))
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_a_table_is_read_as_it_was_written_or_refused(table, kind):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x.{kind}"
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            if kind == "jsonl":
+                file.writelines(json.dumps(dict(zip("abc", row, strict=False))) + "\n" for row in table)
+            elif kind == "tsv":
+                file.writelines("\t".join(map(squeeze, row)) + "\n" for row in table)
+            else:
+                csv.writer(file, lineterminator="\n").writerows(table)
+        columns = ("a", "b") if kind == "jsonl" else (1, 2)
+        # an empty text, a NUL, a header are refused
+        with contextlib.suppress(DataError):
+            rows = texts(read_pairs(path, source_column=columns[0], target_column=columns[1]))
+            assert rows == [(squeeze(row[0]), squeeze(row[1])) for row in table]
 
 
 @pytest.mark.parametrize("streaming", [False, True])

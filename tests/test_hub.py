@@ -4,6 +4,7 @@
 cache, as on two machines. The card is read from what was uploaded.
 """
 
+import html
 import json
 import os
 import re
@@ -18,12 +19,22 @@ import pytest
 import torch
 import yaml
 from hub_server import TOKEN, serve
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import LocalTokenNotFoundError
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file
 from transformers import GenerationConfig, pipeline
 
 from hf_rnn_attn import RnnAttnConfig, cli, hub
 from hf_rnn_attn.evaluation import METRICS
+from hf_rnn_attn.published import (
+    author_markdown,
+    checked_results,
+    escape,
+    one_line,
+    published_model,
+    published_recipe,
+)
 from hf_rnn_attn.training import train
 from hf_rnn_attn.training.recipe import load_recipe
 
@@ -275,7 +286,7 @@ def test_the_card_says_what_the_run_did(world, uploaded):
 def test_the_card_shows_translations_as_they_are(world, uploaded):
     text = card_of(uploaded).text
     hund, frau, mann = (record["translation_text"] for record in reversed(translate(world["run"])))
-    assert f"| der hund | {hub._cell(hund)} | the dog |" in text
+    assert f"| der hund | {escape(hund)} | the dog |" in text
     # a bar would end the cell
     assert "| eine frau \\| fährt | " in text and " | a woman \\| rides |" in text
     assert f'print(translator("der hund"))\n# {[{"translation_text": hund}]}\n' in text
@@ -286,10 +297,10 @@ def test_the_recipe_can_be_run_where_the_data_lies_beside_it(world, uploaded, tm
     (tmp_path / "recipe.yaml").write_bytes(uploaded["recipe.yaml"].content)
     recipe = load_recipe(tmp_path / "recipe.yaml")
     original = load_recipe(world["run"].parent / "corpus" / "recipe.yaml")
-    assert recipe.training.arguments == {**original.training.arguments, "output_dir": "toy-run"}
+    assert recipe.training.arguments == {**original.training.arguments, "output_dir": "published"}
     for section in ("tokenizer", "model", "generation", "evaluation"):
         assert getattr(recipe, section) == getattr(original, section)
-    assert recipe.data.test == {"unseen": str(tmp_path / "more" / "test.tsv")}
+    assert recipe.data.test == {"unseen": str(tmp_path / "test.tsv")}
     assert Path(recipe.data.train["source"]).is_file()
 
 
@@ -435,3 +446,256 @@ def test_the_card_of_weights_that_are_nowhere_says_how_they_are_made(world, tmp_
 
 def test_every_metric_has_a_name_on_the_card():
     assert hub.METRIC_LABELS.keys() == METRICS.keys()
+
+
+def secret(*place):
+    return f"SECRET-{'-'.join(map(str, place))}"
+
+
+def plant(value, *place):
+    """Returns a JSON value with a secret beside every key, and in the place of every text that is no setting."""
+    if isinstance(value, dict):
+        planted = {key: plant(item, *place, key) for key, item in value.items()}
+        return {**planted, "hub_token": secret(*place, "token"), "url": f"https://me:{secret(*place)}@example.org/a"}
+    return [plant(item, *place) for item in value] if isinstance(value, list) else value
+
+
+def test_no_secret_of_a_run_is_published(world, tmp_path, monkeypatch):
+    run = tmp_path / secret("folder") / secret("run")
+    shutil.copytree(world["run"], run)
+    results = plant(json.loads((run / "results.json").read_text("utf-8")), "results")
+    recipe, arguments = results["recipe"], results["recipe"]["training"]["arguments"]
+    # where a key is the name of a split, a metric or an option
+    named = [results["scores"], recipe["data"]["test"], recipe["data"]["train"], recipe["evaluation"]["metrics"]]
+    for section in (*named, recipe["data"]["validation"], recipe["data"]["reading"], recipe["data"]["encoding"]):
+        del section["hub_token"], section["url"]
+    for scores in results["scores"].values():
+        del scores["hub_token"], scores["url"]
+    for name in ("run_name", "hub_model_id", "logging_dir", "project", "deepspeed", "optim", "report_to", "optim_args"):
+        arguments[name] = secret("arguments", name)
+    arguments |= {"output_dir": str(run), "push_to_hub_token": secret("push"), "resume_from_checkpoint": str(run / "c")}
+    arguments["lr_scheduler_kwargs"] = {secret("kwargs"): 1}
+    recipe["file"] = str(run / secret("recipe.yaml"))
+    recipe["training"]["freeze"] = ["model.encoder.*", f"https://me:{secret('freeze')}@a"]
+    recipe["generation"] |= {"stop_strings": [secret("stop")], "cache_implementation": secret("cache")}
+    recipe["model"]["encoder_cell_type"] = secret("cell")
+    results["averaged"] = [secret("averaged")]
+    for scores in results["scores"].values():
+        for score in scores.values():
+            if isinstance(score, dict):
+                score["signature"] = f"nrefs:1 {secret('signature')}"
+    (run / "results.json").write_text(json.dumps(results), "utf-8")
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json", "trainer_state.json"):
+        settings = plant(json.loads((run / name).read_text("utf-8")), name)
+        if name != "config.json":
+            settings["task_specific_params"] = {"translation": {"prefix": secret("prefix")}}
+        (run / name).write_text(json.dumps(settings), "utf-8")
+    (run / "chat_template.jinja").write_text(secret("template"), "utf-8")
+    (run / ".env").write_text(secret("env"), "utf-8")
+    monkeypatch.setenv("HF_TOKEN", secret("environment"))
+    monkeypatch.setattr(hub, "check_folder", lambda folder, sentence: None)
+    folder = hub.prepare(run, "someone/published", hub.About(**CARD))
+    assert {file.name for file in folder.iterdir()} == {file.name for file in (world["run"] / "hub").iterdir()}
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert b"SECRET" not in content and b"hub_token" not in content, (file.name, content[:2000])
+        assert str(tmp_path).encode() not in content and b"example.org" not in content, file.name
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text("utf-8"))
+    assert recipe["training"]["output_dir"] == "published" and recipe["training"]["freeze"] == ["model.encoder.*"]
+    assert "optim" not in recipe["training"] and recipe["training"]["learning_rate"] == 1e-9
+
+
+@pytest.mark.parametrize(
+    ("data", "published"),
+    [
+        ({"train": "/home/me/secret/train.tsv"}, {"train": "train.tsv"}),
+        (
+            {"train": "/home/me/a/x.tsv", "validation": "/data/b/x.tsv", "test": {"t": "/home/me/a/x.tsv"}},
+            {"train": "x.tsv", "validation": "1/x.tsv", "test": {"t": "x.tsv"}},
+        ),
+        ({"train": "https://me:hf_token@host/secret/x.tsv?key=hf_token#a"}, {"train": "x.tsv"}),
+        ({"train": {"source": "C:\\me\\x.de", "target": "/me/x.en.gz"}},
+         {"train": {"source": "x.de", "target": "x.en.gz"}}),
+        ({"train": ["/a/x.tsv", {"path": "user/data", "split": "train", "token": "hf_token"}]},
+         {"train": ["x.tsv", {"path": "user/data", "split": "train"}]}),
+        ({"train": {"path": "/home/me/data", "data_files": "https://me:hf_token@host/x", "name": "de-en"}},
+         {"train": {"path": "data", "name": "de-en"}}),
+        ({"train": "user/data"}, {"train": "user/data"}),
+        ({"train": "/home/me/folder/"}, {"train": "folder"}),
+        ({"train": {"path": "csv", "storage_options": {"key": "hf_token"}}}, {"train": {"path": "csv"}}),
+        ({"train": "x.tsv", "reading": {"source_column": "de text", "target_column": "hf_token\n", "streaming": True}},
+         {"train": "x.tsv", "source_column": "de text", "streaming": True}),
+        ({"train": "x.tsv", "encoding": {"max_source_length": 9, "on_long": "skip", "token": 3}},
+         {"train": "x.tsv", "max_source_length": 9, "on_long": "skip"}),
+    ],
+)  # fmt: skip
+def test_data_are_published_by_name(data, published):
+    data = {"validation": None, "test": {}, "reading": {}, "encoding": {}} | data
+    recipe = {"data": data, "tokenizer": {}, "model": {}, "training": {"arguments": {}}, "generation": {}}
+    assert published_recipe({**recipe, "evaluation": {"metrics": {}}}, "name")["data"] == published
+
+
+@pytest.mark.parametrize(
+    ("model", "published"),
+    [
+        ("user/base", "user/base"),
+        ("/home/me/runs/base", "checkpoint"),
+        ("../base", "checkpoint"),
+        (".", "checkpoint"),
+        ("https://me:token@hub/base", "checkpoint"),
+        (
+            {"attention_score": "dot", "encoder_layers": 2, "name": "mine", "bridge": "own"},
+            {"attention_score": "dot", "encoder_layers": 2},
+        ),
+    ],
+)
+def test_a_base_model_is_published_by_its_name_on_the_hub(model, published):
+    assert published_model(model) == published
+
+
+MARKUP = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1))",
+    "![picture](https://example.org/a.png)",
+    "a | b | c",
+    "`code` ``` ~~~",
+    "# heading",
+    "**bold** __bold__ ~~gone~~",
+    "---\nlicense: mit\n---",
+    "a\n\n| b |\n| --- |",
+    "\\[escaped](javascript:alert(1))",
+    "<javascript:alert(1)>",
+    "&lt;script&gt; &#60;b&#62;",
+    "$$\\frac{1}{2}$$",
+    "see https://example.org and www.example.org",
+    "\"}]}'--- {{ 7*7 }} {% raw %}",
+    "a\u202eb\x1b[31m\x00",
+]
+
+
+def rendered(markdown):
+    return MarkdownIt("commonmark", {"html": True, "linkify": False}).enable("table").render(markdown)
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_a_text_is_shown_as_it_is(text):
+    page = rendered(f"| a | b |\n| --- | --- |\n| {escape(text)} | end |\n")
+    cells = re.findall(r"<td>(.*?)</td>", page, re.DOTALL)
+    assert len(cells) == 2 and cells[1] == "end" and not re.search(r"<(?!/?(table|thead|tbody|tr|th|td)\b)", page)
+    assert html.unescape(cells[0]) == one_line(text)
+    assert "https://" not in escape(text) and "www." not in escape(text)
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_what_an_author_writes_of_the_data_holds_no_page(text):
+    page = rendered(f"before\n\n{author_markdown(text)}\n\nafter [link](recipe.yaml)\n")
+    assert not re.search(r"(?i)<(script|img|hr|h2)|(href|src)=.?(javascript|data)", page)
+    assert '<a href="recipe.yaml">link</a>' in page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](https://example.org) and *b*",
+        "[a](JaVaScRiPt:x)",
+        "[a]( javascript:x)",
+        "[a](\njavascript:x)",
+        "[a](<javascript:x>)",
+        "[a](java&#115;cript:x)",
+        "[a](data:text/html,x)",
+        "[a]\n\n[a]: javascript:x",
+        "  [a]: javascript:x\n\n[a][a]",
+        "[![b](javascript:y)](javascript:x)",
+        "[a](/etc/passwd)",
+    ],
+)
+def test_links_of_an_author_lead_to_the_web(text):
+    links = re.findall(r'href="([^"]*)"', rendered(author_markdown(text)))
+    assert links == (["https://example.org"] if "example.org" in text else [])
+
+
+def test_a_card_of_hostile_texts_is_one_page(world, tmp_path):
+    results = json.loads((world["run"] / "results.json").read_text("utf-8"))
+    split = "---\nlicense: mit\n--- <b>| `x` [a](javascript:x)"
+    scores = results["scores"]["unseen"]
+    results = checked_results({**results, "scores": {split: scores}}, tmp_path / "results.json")
+    examples = [{"source": text, "translation": text, "reference": text} for text in MARKUP]
+    card = hub.render_card(
+        world["run"],
+        results,
+        {one_line(split): 3},
+        examples,
+        hub.About("mit", "\n".join(set(MARKUP) - {"# heading"}), ["de", "en"]),
+        hub.Usage("usage_hub.md", {"repo_id": "a/b"}, name="a/b"),
+    )
+    data = ModelCard(card.content).data
+    assert data.license == "mit" and data.eval_results[0].dataset_name == one_line(split)
+    page = rendered(card.text)
+    assert not re.search(r"(?i)<(script|img(?! src=.(training|attention)\.png)|b>)|=.?javascript", page)
+    assert page.count("<h1>") == 1 and page.count("<h2>") == 6
+
+
+@pytest.mark.parametrize("license", ["", "mit\nlanguage: x", "mit`", "<b>", "a b", "mit---", "x" * 65, "[a](b)"])
+def test_a_licence_is_an_abbreviation(license):
+    if license == "mit---":
+        assert hub.About(license, "").license == license
+        return
+    with pytest.raises(ValueError, match="expected a licence as the Hub abbreviates it"):
+        hub.About(license, "")
+
+
+@pytest.mark.parametrize("language", ["", "d", "de\n---", "<b>", "`de`", "deutsch oder", "de-", "{{ 7 }}"])
+def test_a_language_is_a_code(language):
+    with pytest.raises(ValueError, match="expected codes of languages"):
+        hub.About("mit", "", [language, "en"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("results.json", b"", "results.json: expected JSON"),
+        ("results.json", b"[]", "results.json: expected a JSON object, got a list"),
+        ("results.json", b"[" * 10**5, "results.json: expected JSON"),
+        ("results.json", b"\xff", "results.json: expected JSON"),
+        ("results.json", b"{}", "results.json: expected what `hf-rnn-attn train` writes"),
+        ("results.json", b'{"recipe": 3}', "results.json: expected what `hf-rnn-attn train` writes"),
+        ("results.json", b'{"recipe": {"data": {}}}', "results.json: expected what `hf-rnn-attn train` writes"),
+        ("trainer_state.json", b"{", "trainer_state.json: expected JSON"),
+        ("trainer_state.json", b"{}", "trainer_state.json: expected the state of a trainer"),
+        ("trainer_state.json", b'{"log_history": [1]}', "trainer_state.json: expected the state of a trainer"),
+        ("model.safetensors", b"", "run"),
+        ("config.json", b"[]", "run"),
+        ("tokenizer.json", b"{}", "run"),
+    ],
+)
+def test_a_damaged_run_is_one_line(world, tmp_path, capsys, file, content, message):
+    run = tmp_path / "run"
+    shutil.copytree(world["run"], run)
+    (run / file).write_bytes(content)
+    assert cli.main(["publish", str(run), "a/b", "--license", "mit", "--data", "mine", "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (LocalTokenNotFoundError("no token"), "someone/name: nothing was uploaded; log in with `hf auth login`"),
+        (OSError("no route\nto the host"), "someone/name: nothing was uploaded; the Hub cannot be reached (no route"),
+    ],
+)
+def test_an_upload_that_fails_is_one_line(error, message, monkeypatch, tmp_path):
+    def create_repo(*_, **__):
+        raise error
+
+    monkeypatch.setattr(hub.HfApi, "create_repo", create_repo)
+    with pytest.raises(OSError, match=re.escape(message)):
+        hub.upload(tmp_path, "someone/name")
+
+
+def test_a_token_that_may_not_write_is_one_line(world, monkeypatch):
+    monkeypatch.setattr(hub, "HfApi", lambda: HfApi(endpoint=world["server"].url, token="wrong"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(OSError, match="a/b: nothing was uploaded; the Hub answers 401 .* log in with `hf auth login`"):
+        hub.upload(world["run"] / "hub", "a/b")

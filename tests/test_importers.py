@@ -10,6 +10,7 @@ import random
 import re
 import shlex
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -458,11 +459,173 @@ def test_the_command_writes_a_folder_that_translates(tmp_path, toolkit, capsys):
     assert translated == tokenizer.decode(ids, skip_special_tokens=True) and "@@" not in translated
 
 
+def set_option(**options):
+    return lambda checkpoint: vars(checkpoint["opt"]).update(options)
+
+
+def set_tensor(name, value):
+    def change(checkpoint):
+        weights = checkpoint["model"]
+        weights[name] = value(weights[name])
+
+    return change
+
+
+def put(key, value):
+    return lambda checkpoint: checkpoint.__setitem__(key, value)
+
+
+def with_nan(tensor):
+    tensor.view(-1)[0] = float("nan")
+    return tensor
+
+
+LINEAR = "decoder.attn.linear_out.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("opt", {"rnn_type": "LSTM"}), "no RNN checkpoint of OpenNMT-py 3"),
+        (put("opt", None), "no RNN checkpoint of OpenNMT-py 3"),
+        (put("vocab", None), "no RNN checkpoint of OpenNMT-py 3"),
+        (put("vocab", {"src": SOURCE_WORDS}), "no RNN checkpoint of OpenNMT-py 3: no 'tgt'"),
+        (put("vocab", {"src": "words", "tgt": TARGET_WORDS}), "Expected a vocabulary that is a list of words"),
+        (put("vocab", {"src": [1, 2], "tgt": TARGET_WORDS}), "Expected a vocabulary that is a list of words"),
+        (put("vocab", {"src": [], "tgt": TARGET_WORDS}), "Expected every special token in the vocabulary"),
+        (put("vocab", {"src": [*SOURCE_WORDS, "ein"], "tgt": TARGET_WORDS}), "found 'ein' twice"),
+        (put("model", ["a"]), "no RNN checkpoint of OpenNMT-py 3"),
+        (put("model", {LINEAR: "text"}), "expected a tensor of numbers as decoder.attn.linear_out.weight"),
+        (put("generator", None), "no RNN checkpoint of OpenNMT-py 3"),
+        (set_option(rnn_type=3), "with rnn_type=3 cannot be imported"),
+        (set_option(rnn_type=["LSTM"] * 1000), "with rnn_type=['LSTM', 'LSTM',"),
+        (set_option(enc_hid_size="8"), "no RNN checkpoint of OpenNMT-py 3"),
+        (set_option(enc_hid_size=10**6, dec_hid_size=10**6), "Do all files belong together?"),
+        (set_option(enc_hid_size=10**9, dec_hid_size=10**9), "Storage size calculation overflowed"),
+        (set_option(enc_hid_size=10**30), "needs e"),
+        (set_option(enc_hid_size=-8), "model.pt: `encoder_hidden_size` must be at least 1, got -4"),
+        (set_option(src_word_vec_size=7), "Do all files belong together?"),
+        (set_option(dropout="much"), "no RNN checkpoint of OpenNMT-py 3"),
+        (set_option(dropout=[]), "no RNN checkpoint of OpenNMT-py 3"),
+        (set_option(enc_layers=3, dec_layers=3), "ask for the tensor encoder.rnn.weight_ih_l1"),
+        (set_tensor(LINEAR, with_nan), "linear_out.weight holds values that are not finite"),
+        (set_tensor(LINEAR, lambda tensor: tensor / 0), "linear_out.weight holds values that are not finite"),
+        (set_tensor(LINEAR, lambda tensor: tensor.int()), "expected a tensor of numbers as decoder.attn.linear_out"),
+        (set_tensor(LINEAR, lambda tensor: tensor[:3]), "ask for (8, 16) as the shape of"),
+        (set_tensor(LINEAR, lambda tensor: tensor.to_sparse()), "expected a tensor of numbers"),
+        (set_tensor(LINEAR, lambda _: torch.zeros(1).expand(10**9, 10**9)), "is larger than what is stored of it"),
+    ],
+)
+def test_a_checkpoint_of_other_contents_is_one_line(tmp_path, capsys, change, message):
+    checkpoint = write_opennmt(tmp_path)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "model.pt")
+    check_refusal(["opennmt", str(tmp_path / "model.pt")], message, tmp_path, capsys)
+
+
+def check_refusal(arguments, message, folder, capsys):
+    assert cli.main(["import", *arguments, str(folder / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and len(error) < 1200
+    assert not (folder / "out").exists() and not (folder / "out.new").exists()
+
+
+def half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data.pkl") + 200
+    content[at : at + 40] = bytes(40)
+    path.write_bytes(content)
+
+
+def as_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def as_zip(path, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("model/data.pkl", b"x" * 1000)
+
+
+FILE_DAMAGE = [
+    (lambda path: path.unlink(), "expected the file of a checkpoint, found none"),
+    (as_folder, "expected the file of a checkpoint, found a folder"),
+    (lambda path: path.write_bytes(b""), "expected a zip archive"),
+    (lambda path: path.write_text("text"), "expected a zip archive"),
+    (half, "expected a zip archive"),
+    (flip, "model"),
+    (as_zip, "model"),
+    (lambda path: as_zip(path, zipfile.ZIP_DEFLATED), "expected an archive without compression"),
+    (lambda path: torch.save([1], path), "expected a dictionary, got list"),
+    (lambda path: torch.save({str(n) * 100: 1 for n in range(1000)}, path), "is no checkpoint of"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), FILE_DAMAGE)
+def test_a_damaged_file_of_opennmt_is_one_line(tmp_path, capsys, damage, message):
+    write_opennmt(tmp_path)
+    damage(tmp_path / "model.pt")
+    check_refusal(["opennmt", str(tmp_path / "model.pt")], message, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(("damage", "message"), FILE_DAMAGE[2:])
+def test_a_damaged_file_of_joeynmt_is_one_line(tmp_path, capsys, damage, message):
+    joeynmt_model(tmp_path)
+    (tmp_path / "best.ckpt").rename(tmp_path / "model.ckpt")
+    damage(tmp_path / "model.ckpt")
+    check_refusal(["joeynmt", str(tmp_path / "model.ckpt")], message, tmp_path, capsys)
+
+
+def test_damaged_weights_beside_a_checkpoint_are_one_line(tmp_path, capsys):
+    checkpoint = write_opennmt(tmp_path)
+    del checkpoint["model"]
+    torch.save(checkpoint, tmp_path / "model.pt")
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    check_refusal(["opennmt", str(tmp_path / "model.pt")], "no RNN checkpoint of OpenNMT-py 3", tmp_path, capsys)
+
+
+# each alias ten times the one before it: a thousand million in all
+YAML_BOMB = "a0: &a0 x\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.yaml", None, "config.yaml: No such file or directory"),
+        ("config.yaml", b"", "config.yaml: expected the configuration of JoeyNMT 2, got a NoneType"),
+        ("config.yaml", b"- a", "config.yaml: expected the configuration of JoeyNMT 2, got a list"),
+        ("config.yaml", b"a: [", "config.yaml: expected YAML"),
+        ("config.yaml", b"\x89PNG", "config.yaml: expected UTF-8"),
+        ("config.yaml", b"[" * 1000, "config.yaml: expected YAML"),
+        ("config.yaml", b"a: !!python/object:os.system x", "config.yaml: expected YAML"),
+        ("config.yaml", b"data: {}", "no RNN checkpoint of JoeyNMT 2: no 'model'"),
+        ("config.yaml", b"data: {src: {}}\nmodel: 3", "no RNN checkpoint of JoeyNMT 2"),
+        ("config.yaml", b"data: [1]\nmodel: {}", "no RNN checkpoint of JoeyNMT 2"),
+        ("config.yaml", (YAML_BOMB + "data: {src: *a9}\nmodel: {}").encode(), "where data.src is a section"),
+        ("src_vocab.txt", None, "src_vocab.txt: No such file or directory"),
+        ("trg_vocab.txt", None, "trg_vocab.txt: No such file or directory"),
+        ("src_vocab.txt", b"", "Expected every special token in the vocabulary"),
+        ("src_vocab.txt", b"\xff\xfe", "src_vocab.txt: expected UTF-8"),
+        ("src_vocab.txt", b"<unk>\n<pad>\n<s>\n</s>\na\na\n", "found 'a' twice"),
+        ("src_vocab.txt", b"<unk>\n<pad>\n<s>\n</s>\na\n", "Do all files belong together?"),
+        ("best.ckpt", None, "latest.ckpt: expected the file of a checkpoint, found none"),
+    ],
+)
+def test_a_folder_of_other_contents_is_one_line(tmp_path, capsys, file, content, message):
+    joeynmt_model(tmp_path)
+    (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content)
+    check_refusal(["joeynmt", str(tmp_path)], message, tmp_path, capsys)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["opennmt", "missing.pt", "out"], "No such file or directory: 'missing.pt'"),
-        (["joeynmt", "missing", "out"], "No such file or directory: 'missing/config.yaml'"),
+        (["opennmt", "missing.pt", "out"], "missing.pt: expected the file of a checkpoint, found none"),
+        (["joeynmt", "missing", "out"], "missing/config.yaml: No such file or directory"),
         (["opennmt", "model.pt", "out", "--detokenize", "moses"], "Expected detokenize to be one of subword-nmt,"),
     ],
 )

@@ -10,10 +10,12 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
-from hf_rnn_attn.tokenization import train_tokenizer
+from hf_rnn_attn.tokenization import squeeze, train_tokenizer
 
 
 DATA = Path(os.environ.get("HF_RNN_ATTN_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -40,6 +42,10 @@ KINDS = [*EXACT_KINDS, "word"]
 
 def nfc(text):
     return unicodedata.normalize("NFC", text)
+
+
+def normalised(text):
+    return squeeze(nfc(text))
 
 
 def there_and_back(tokenizer, text):
@@ -70,8 +76,42 @@ def test_decoding_gives_the_normalised_text_back(kind, text, joint):
     tokenizer = train_tokenizer(GERMAN, target, kind=kind, vocab_size=420, joint=joint)
     ids = tokenizer(text_target=text)["input_ids"]
     assert 3 not in ids
-    assert tokenizer.decode(ids, skip_special_tokens=True) == nfc(text)
-    assert tokenizer.batch_decode([ids, ids], skip_special_tokens=True) == [nfc(text)] * 2
+    assert tokenizer.decode(ids, skip_special_tokens=True) == normalised(text)
+    assert tokenizer.batch_decode([ids, ids], skip_special_tokens=True) == [normalised(text)] * 2
+
+
+# the property White_Space of Unicode 16
+UNICODE_WHITE_SPACE = [chr(code) for code in (*range(0x9, 0xE), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B))]
+UNICODE_WHITE_SPACE += [chr(code) for code in (0x2028, 0x2029, 0x202F, 0x205F, 0x3000)]
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_white_space_is_one_space_on_both_sides_and_after_saving(kind, joint, tmp_path):
+    trained = train_tokenizer(
+        ["the house is big"] * 3, ["das Haus ist groß"] * 3, kind=kind, vocab_size=300, joint=joint
+    )
+    trained.save_pretrained(tmp_path)
+    for tokenizer in (trained, type(trained).from_pretrained(tmp_path)):
+        expected = tokenizer("the house is big", text_target="das Haus ist groß")
+        for blank in [*UNICODE_WHITE_SPACE, "\u200b", "\x1c", " \u00a0\t ", "\ufeff "]:
+            texts = [blank + text.replace(" ", blank) + blank for text in ("the house is big", "das Haus ist groß")]
+            assert tokenizer(texts[0], text_target=texts[1]) == expected, repr(blank)
+        assert tokenizer("\ufeffthe hou\ufeffse is big")["input_ids"] == expected["input_ids"]
+        assert tokenizer(" \u3000 ")["input_ids"] == [2]
+
+
+@given(
+    st.text(
+        st.one_of(st.sampled_from([*UNICODE_WHITE_SPACE, "\u200b", "\ufeff", "\x1c"]), st.characters(codec="utf-8"))
+    )
+)
+@settings(max_examples=50, derandomize=True, deadline=None)
+def test_data_and_tokenizers_know_the_same_white_space(text):
+    composed = nfc(text).replace("▁", " ")
+    # of words alone, which has no pieces
+    tokenized = train_tokenizer(["a"], ["a"], kind="word").backend_tokenizer.normalizer.normalize_str(text)
+    assert tokenized == "".join(f"▁{word}" for word in squeeze(composed).split(" ") if word)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,7 +181,7 @@ def test_characters_by_hand():
     # counts: ▁ 2, b 3, a 3, c 1; equal counts go by the alphabet
     tokenizer = train_tokenizer(["ab ab"], ["ab c"], kind="char")
     assert tokenizer.get_vocab() == {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "a": 4, "b": 5, "▁": 6, "c": 7}
-    assert tokenizer("ab  c")["input_ids"] == [4, 5, 6, 6, 7, 2]
+    assert tokenizer("ab  c")["input_ids"] == [4, 5, 6, 7, 2]
     assert tokenizer.tokenize("axé") == ["a", "<unk>", "<unk>"]
     assert there_and_back(tokenizer, "axc") == "ac"  # an unknown character is lost, as documented
     assert len(train_tokenizer(["ab ab"], ["ab c"], kind="char", min_frequency=2)) == 7
@@ -225,7 +265,7 @@ def test_joint_tokenizers_load_without_the_package(tmp_path):
     lines = []
     for kind in KINDS:
         tokenizer = train_tokenizer(GERMAN, KOREAN + ["<s>"], kind=kind, vocab_size=400)
-        text = "Ein Hund <s>" if kind == "word" else " 안녕  Hund <s>"
+        text = "Ein Hund <s>" if kind == "word" else "안녕 Hund <s>"
         tokenizer.save_pretrained(tmp_path / kind)
         (tmp_path / kind / "config.json").write_text('{"model_type": "rnn_attn"}')
         lines.append(json.dumps([str(tmp_path / kind), [text], tokenizer(text)["input_ids"]]))
@@ -252,6 +292,9 @@ def test_joint_tokenizers_load_without_the_package(tmp_path):
         ({"kind": "char", "min_frequency": 99}, "gave no vocabulary"),
         ({"target_vocab_size": 300}, "got them with joint=True"),
         ({"target_kind": "char"}, "got them with joint=True"),
+        ({"min_frequency": 0}, "at least 1, got 0"),
+        ({"joint": False, "target_vocab_size": 260}, "above 260 .* got 260"),
+        ({"joint": False, "target_kind": "syllable"}, "one of bpe, unigram, word, char, got 'syllable'"),
     ],
 )
 def test_errors_say_what_to_do(arguments, message):

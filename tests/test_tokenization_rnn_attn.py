@@ -264,3 +264,17 @@ def test_folder_and_hub_repository_load_without_the_package(tokenizer, tmp_path)
     )
     assert run.stdout.splitlines()[-1:] == ["done"], run.stderr
     assert (tmp_path / "again" / "tokenization_rnn_attn.py").exists()
+
+
+@pytest.mark.parametrize("name", ["tokenizer_file", "target_tokenizer_file"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[", b'{"version": "1.0"}', b"null"])
+def test_a_damaged_file_is_refused_by_name(tmp_path, name, content):
+    train_tokenizer(["ein Hund"], ["a dog"], kind="char", joint=False).save_pretrained(tmp_path)
+    files = {
+        "tokenizer_file": tmp_path / "tokenizer.json",
+        "target_tokenizer_file": tmp_path / "target_tokenizer.json",
+    }
+    files[name].write_bytes(content)
+    with pytest.raises(ValueError, match="expected a serialised tokenizer, got another or a damaged file") as error:
+        RnnAttnTokenizer(**{side: str(file) for side, file in files.items()})
+    assert str(error.value).startswith(str(files[name]))

@@ -368,6 +368,14 @@ def test_the_learning_rate_is_halved_when_the_metric_gets_no_better(write_recipe
         ({"freeze": ["encoder"]}, "'encoder' matches none"),
         ({"scheduled_sampling": {"schedule": "linear", "k": 1}}, "c belongs to the linear schedule"),
         ({"dropout": 0.1}, "dropout is for a checkpoint to tune; set model.encoder_dropout"),
+        ({"average_checkpoints": 2, "save_strategy": "no"}, "average_checkpoints needs training.save_strategy: epoch"),
+        (
+            {"average_checkpoints": 3, "save_total_limit": 2, "save_strategy": "epoch"},
+            "save_total_limit: expected at least average_checkpoints, 3",
+        ),
+        ({"lr_scheduler_kwargs": {"factr": 1}}, "training.lr_scheduler_kwargs: .* unexpected keyword argument 'factr'"),
+        ({"report_to": "wanbd"}, "training.report_to: wanbd is not supported"),
+        ({"load_best_model_at_end": True, "save_strategy": "epoch"}, "training: --load_best_model_at_end"),
     ],
 )
 def test_contradictions_are_refused(write_recipe, training, message):
@@ -385,6 +393,12 @@ def test_two_vocabularies_of_one_size_are_not_one(name, write_recipe):
 def test_a_run_does_not_mix_with_another(write_recipe, tmp_path):
     (tmp_path / "run" / "checkpoint-5").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds the checkpoints of another run"):
+        run(write_recipe())
+
+
+def test_a_run_does_not_overwrite_a_file(write_recipe, tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ValueError, match="run is a file; choose another training.output_dir"):
         run(write_recipe())
 
 

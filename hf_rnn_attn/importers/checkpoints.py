@@ -7,13 +7,17 @@ is left at the end is what an importer has overlooked.
 """
 
 import argparse
+import contextlib
 import pickle
+import reprlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from ..model.configuration_rnn_attn import RnnAttnConfig
@@ -24,6 +28,8 @@ from ..tokenization import SETTINGS, SPACE
 
 Detokenization = Literal["subword-nmt", "sentencepiece", "joiner"]
 Weights = dict[str, torch.Tensor]
+
+LIBRARY_ERRORS = (StrictDataclassError, SafetensorError)
 
 RECURRENT_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 ENCODER = "model.encoder"
@@ -36,22 +42,65 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a pickle of tensors and plain objects. `argparse.Namespace` is the one class added to those torch allows.
 
     Raises:
-        ValueError: if the file is something else, or if its pickle asks for more; that is not run.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is something else, damaged or packed, or if its pickle asks for more; that is not run.
     """
-    with open(path, "rb") as file:
-        if not zipfile.is_zipfile(file):
-            raise ValueError(f"{path} is no checkpoint: expected a zip archive as torch.save writes it.")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: expected the file of a checkpoint, found {_found(Path(path))}.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no checkpoint: expected a zip archive as torch.save writes it.")
     try:
+        with zipfile.ZipFile(path) as archive:
+            is_packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
         with torch.serialization.safe_globals([argparse.Namespace]):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = {} if is_packed else torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} cannot be read without running code that it brings along, which an import never does. Expected a "
             "checkpoint as OpenNMT-py 3 or JoeyNMT 2 writes it."
         ) from error
+    except Exception as error:  # whatever torch stumbles over in a damaged archive
+        raise ValueError(f"{path} is damaged, or no checkpoint: {type(error).__name__}: {error}") from error
+    if is_packed:
+        # torch.save packs nothing, and what is packed may be a million times as large
+        raise ValueError(f"{path} is no checkpoint: expected an archive without compression.")
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} is no checkpoint: expected a dictionary, got {type(checkpoint).__name__}.")
     return checkpoint
+
+
+def _found(path: Path) -> str:
+    return "a folder" if path.is_dir() else "none"
+
+
+@contextlib.contextmanager
+def explain(path: str | Path, toolkit: str) -> Iterator[None]:
+    """Says of contents that are put together otherwise than a toolkit does that they are not that toolkit's."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, *LIBRARY_ERRORS) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is no RNN checkpoint of {toolkit}: {reason}") from error
+
+
+def check_tensors(weights: Any, path: str | Path) -> Weights:
+    """Returns the tensors of a checkpoint by their names.
+
+    Raises:
+        ValueError: if something is no tensor of finite numbers, or not as large as what is stored of it.
+    """
+    if not isinstance(weights, dict):
+        raise ValueError(f"{path} is no checkpoint: expected tensors by name, got {type(weights).__name__}.")
+    for name, tensor in weights.items():
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
+            raise ValueError(f"{path}: expected a tensor of numbers as {name}, got {reprlib.repr(type(tensor))}.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{path}: the tensor {name} is larger than what is stored of it.")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: the tensor {name} holds values that are not finite.")
+    return dict(weights)
 
 
 def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, tuple[Any, ...]]) -> None:
@@ -69,7 +118,9 @@ def check_options(toolkit: str, options: dict[str, Any], importable: dict[str, t
         value = options.get(name, values[0])
         if value not in values:
             choices = " or ".join(repr(choice) for choice in values)
-            raise ValueError(f"{toolkit} model with {name}={value!r} cannot be imported; expected {choices}.")
+            raise ValueError(
+                f"{toolkit} model with {name}={reprlib.repr(value)} cannot be imported; expected {choices}."
+            )
 
 
 def take(weights: Weights, name: str) -> torch.Tensor:
@@ -108,13 +159,16 @@ def build_model(
     """
     if left_over:
         raise ValueError(f"The checkpoint's options do not explain its tensors {', '.join(sorted(left_over))}.")
-    model = RnnAttnForConditionalGeneration(config)
-    for name, parameter in model.state_dict().items():
+    with torch.device("meta"):
+        # nothing is allocated before it is known that the weights are as large
+        expected = RnnAttnForConditionalGeneration(config).state_dict()
+    for name, parameter in expected.items():
         if parameter.shape != weights[name].shape:
             raise ValueError(
                 f"The checkpoint's options, or the sizes of its vocabularies, ask for {tuple(parameter.shape)} as the "
                 f"shape of {name}, but its tensor has {tuple(weights[name].shape)}. Do all files belong together?"
             )
+    model = RnnAttnForConditionalGeneration(config)
     model.load_state_dict(weights)
     model.generation_config.update(**generation)
     return model.eval()
@@ -134,6 +188,12 @@ def build_side(
     Raises:
         ValueError: if a special token is missing, or if `detokenize` is unknown.
     """
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ValueError("Expected a vocabulary that is a list of words.")
+    if len(set(tokens)) < len(tokens):
+        twice = next(token for token in tokens if tokens.count(token) > 1)
+        raise ValueError(f"Expected every word once in a vocabulary, found {twice!r} twice.")
+    special_tokens = list(special_tokens)
     missing = [token for token in special_tokens if token not in tokens]
     if missing:
         raise ValueError(f"Expected every special token in the vocabulary, found no {', '.join(missing)}.")
@@ -149,7 +209,7 @@ def build_side(
             tokenizer.decoder = _decoder(detokenize)
     if steps:
         tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.add_special_tokens(list(special_tokens))
+    tokenizer.add_special_tokens(special_tokens)
     return tokenizer
 
 

@@ -5,6 +5,7 @@
 Does not know how checkpoints are read or models are built.
 """
 
+import reprlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,9 @@ from .checkpoints import (
     build_side,
     build_tokenizer,
     check_options,
+    check_tensors,
     direction_suffixes,
+    explain,
     read_checkpoint,
     take,
     take_stack,
@@ -77,23 +80,42 @@ def load_joeynmt(
     """
     path = Path(path)
     folder = path.parent if path.is_file() else path
-    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    options = settings["model"]
-    _check_architecture(settings)
+    settings = _read_settings(folder / "config.yaml")
     vocabularies = [_read_vocabulary(folder / name) for name in ("src_vocab.txt", "trg_vocab.txt")]
-    special_tokens, unnamed = _special_tokens(settings["data"])
-    tokenizer = _tokenizer(settings["data"], vocabularies, special_tokens, unnamed, detokenize)
-    config = _config(options, vocabularies, tokenizer)
-    tensors = _tensors(path)
-    weights = _weights(tensors, config, options)
-    generation = _generation(settings.get("testing", {}), tokenizer, unnamed)
-    return build_model(config, weights, left_over=tensors, generation=generation), tokenizer
+    with explain(folder, "JoeyNMT 2"):
+        options = settings["model"]
+        _check_architecture(settings)
+        special_tokens, unnamed = _special_tokens(settings["data"])
+        tokenizer = _tokenizer(settings["data"], vocabularies, special_tokens, unnamed, detokenize)
+        config = _config(options, vocabularies, tokenizer)
+        tensors = _tensors(path)
+        weights = _weights(tensors, config, options)
+        generation = _generation(settings.get("testing", {}), tokenizer, unnamed)
+        return build_model(config, weights, left_over=tensors, generation=generation), tokenizer
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(_read_text(file))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{file}: expected YAML, got something else: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file}: expected the configuration of JoeyNMT 2, got a {type(settings).__name__}.")
+    return settings
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: expected UTF-8, got something else: {error}") from error
 
 
 def _check_architecture(settings: dict[str, Any]) -> None:
     if not isinstance(settings["data"]["src"], dict):
         raise ValueError(
-            f"Expected the configuration of JoeyNMT 2, where data.src is a section; got {settings['data']['src']!r}."
+            f"Expected the configuration of JoeyNMT 2, where data.src is a section; got "
+            f"{reprlib.repr(settings['data']['src'])}."
         )
     options = settings["model"]
     flat = {f"{side}.{name}": value for side in ("encoder", "decoder") for name, value in options[side].items()}
@@ -103,7 +125,7 @@ def _check_architecture(settings: dict[str, Any]) -> None:
 
 def _read_vocabulary(path: Path) -> list[str]:
     # a vocabulary may hold other ends of lines as tokens
-    return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+    return _read_text(path).removesuffix("\n").split("\n")
 
 
 def _tensors(path: Path) -> Weights:
@@ -111,8 +133,10 @@ def _tensors(path: Path) -> Weights:
         path = path / ("best.ckpt" if (path / "best.ckpt").is_file() else "latest.ckpt")
     checkpoint = read_checkpoint(path)
     if "model_state" not in checkpoint:
-        raise ValueError(f"{path} is no checkpoint of JoeyNMT 2: expected model_state, got {list(checkpoint)}.")
-    return dict(checkpoint["model_state"])
+        raise ValueError(
+            f"{path} is no checkpoint of JoeyNMT 2: expected model_state, got {reprlib.repr(list(checkpoint))}."
+        )
+    return check_tensors(checkpoint["model_state"], path)
 
 
 def _special_tokens(data: dict[str, Any]) -> tuple[dict[str, str], list[str]]:

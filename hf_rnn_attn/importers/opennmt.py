@@ -5,6 +5,7 @@
 Does not know how checkpoints are read or models are built.
 """
 
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from .checkpoints import (
     build_side,
     build_tokenizer,
     check_options,
+    check_tensors,
     direction_suffixes,
+    explain,
     read_checkpoint,
     take,
     take_stack,
@@ -75,6 +78,7 @@ def load_opennmt(
 
     Raises:
         ValueError: if the checkpoint holds an architecture, an option or an object that cannot be imported.
+        FileNotFoundError: if there is none.
 
     Example:
     ```python
@@ -86,14 +90,16 @@ def load_opennmt(
     """
     checkpoint = read_checkpoint(path)
     if not {"opt", "vocab"} <= checkpoint.keys():
-        raise ValueError(f"{path} is no checkpoint of OpenNMT-py 3: expected opt and vocab, got {list(checkpoint)}.")
-    options, vocabularies = vars(checkpoint["opt"]), checkpoint["vocab"]
-    _check_architecture(options)
-    tokenizer = _tokenizer(vocabularies, detokenize)
-    config = _config(options, vocabularies, tokenizer)
-    tensors = _tensors(path, checkpoint)
-    weights = _weights(tensors, config)
-    return build_model(config, weights, left_over=tensors, generation=GENERATION), tokenizer
+        keys = reprlib.repr(list(checkpoint))
+        raise ValueError(f"{path} is no checkpoint of OpenNMT-py 3: expected opt and vocab, got {keys}.")
+    with explain(path, "OpenNMT-py 3"):
+        options, vocabularies = vars(checkpoint["opt"]), checkpoint["vocab"]
+        _check_architecture(options)
+        tokenizer = _tokenizer(vocabularies, detokenize)
+        config = _config(options, vocabularies, tokenizer)
+        tensors = check_tensors(_tensors(path, checkpoint), path)
+        weights = _weights(tensors, config)
+        return build_model(config, weights, left_over=tensors, generation=GENERATION), tokenizer
 
 
 def _check_architecture(options: dict[str, Any]) -> None:

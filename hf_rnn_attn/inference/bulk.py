@@ -6,16 +6,69 @@ Lines are read in windows; inside a window they are sorted by length into batche
 back before the window is handed out.
 """
 
-import contextlib
+import codecs
+import hashlib
 import itertools
 import json
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 
-WINDOW_LINES = 4096
+logger = logging.getLogger(__name__)
+
+# a window ends with the first of the two
+WINDOW_LINES, WINDOW_CHARACTERS = 4096, 2**20
+# what is longer is no line of text
+LINE_BYTES = 2**26
+
+
+def read_lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """Yields the lines of a text in UTF-8 as they come, without their ends; nothing but a newline ends a line.
+
+    A byte order mark at the beginning is no part of the text.
+
+    Args:
+        file (`BinaryIO`): open for reading.
+        name (`str`): what errors call it.
+
+    Raises:
+        ValueError: names the line that is not UTF-8, or longer than `LINE_BYTES`.
+    """
+    for number in itertools.count(1):
+        line = file.readline(LINE_BYTES + 1)
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line:
+            return
+        if len(line) > LINE_BYTES:
+            raise ValueError(f"{name}:{number}: expected lines of text, got one of more than {LINE_BYTES:,} bytes")
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{name}:{number}: expected UTF-8, got the byte 0x{line[error.start]:02x} after {error.start} others; "
+                "correct the line, or convert the text to UTF-8"
+            ) from error
+        yield text.rstrip("\r\n")
+
+
+def cut_long_lines(lines: Iterable[str], most: int, name: str, start: int = 1) -> Iterator[str]:
+    """Yields the lines, those of more than `most` characters cut at a space; a warning names each by its number.
+
+    Args:
+        lines (`Iterable[str]`): the lines.
+        most (`int`): characters.
+        name (`str`): what warnings call the text.
+        start (`int`, *optional*, defaults to 1): number of the first line.
+    """
+    for number, line in enumerate(lines, start):
+        if len(line) > most:
+            logger.warning("%s:%d: only the first %d of %d characters are translated", name, number, most, len(line))
+            line = line[: most + 1].rsplit(maxsplit=1)[0][:most]
+        yield line
 
 
 def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> Iterator[list[str]]:
@@ -23,20 +76,20 @@ def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> 
 
     Args:
         lines (`Iterable[str]`):
-            One sentence each. An empty line has an empty translation. Never more than a window is read ahead.
-        translator ([`TranslationPipeline`]): With one translation for each sentence.
+            One sentence each. An empty line has an empty translation. Never more than a window is read ahead. Where
+            reading raises a ValueError, it is raised again behind the translations of the lines before it.
+        translator ([`TranslationPipeline`]): It is asked for the best translation alone, whatever the checkpoint says.
         tokens_per_batch (`int`):
             Most source tokens of a batch, padding included; a longer sentence is a batch by itself.
 
     Returns:
         `Iterator[list[str]]`: for each window the translations, one for each line, in the order of the lines.
     """
-    lines = iter(lines)
-    while window := list(itertools.islice(lines, WINDOW_LINES)):
+    for window in _windows(iter(lines)):
         translations = [""] * len(window)
         for rows in batches_by_length(window, translator.tokenizer, tokens_per_batch):
             # a list in a list is one padded batch
-            (records,) = translator([[window[row] for row in rows]])
+            (records,) = translator([[window[row] for row in rows]], num_return_sequences=1)
             for row, record in zip(rows, records, strict=True):
                 translations[row] = record["translation_text"]
         yield translations
@@ -59,33 +112,125 @@ def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) ->
         rows = rows[size:]
 
 
-@contextlib.contextmanager
-def resumable_output(path: str | Path, settings: dict[str, Any] | None) -> Iterator[tuple[TextIO, int]]:
-    """Opens a file of translations that takes its place when it is complete, and that a second start goes on with.
+def _windows(lines: Iterator[str]) -> Iterator[list[str]]:
+    while True:
+        window, characters, problem = [], 0, None
+        try:
+            for line in lines:
+                window.append(line)
+                characters += len(line)
+                if len(window) == WINDOW_LINES or characters >= WINDOW_CHARACTERS:
+                    break
+        except ValueError as error:
+            problem = error
+        if window:
+            yield window
+        if problem is not None:
+            raise problem
+        if not window:
+            return
 
-    Until then the lines are in `path.partial`, and `path` is what it was. Only whole windows count, so that a file that
-    was gone on with has the batches, and the bytes, of one that was written at once.
+
+class CountedLines:
+    """Lines that count themselves and make a digest of what was read, by which a second start knows them again.
+
+    Args:
+        lines (`Iterator[str]`): the lines.
+    """
+
+    def __init__(self, lines: Iterator[str]):
+        self.lines = lines
+        self.count = 0
+        self.digest = hashlib.sha256()
+        self.is_broken = False
+
+    def __iter__(self) -> "CountedLines":
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = next(self.lines)
+        except ValueError:
+            self.is_broken = True
+            raise
+        self.count += 1
+        self.digest.update(line.encode() + b"\n")
+        return line
+
+
+class ResumableOutput:
+    """A file of translations that takes its place when it is complete, and that a second start goes on with.
+
+    Until then the lines are in `path.partial`, and `path` is what it was. `path.partial.json` says up to where whole
+    windows were written, and of which lines: only these count, so that a file that was gone on with has the batches,
+    and the bytes, of one that was written at once.
 
     Args:
         path (`str` or `Path`): the file to write.
-        settings (`dict`, *optional*): what the translations depend on, as JSON writes it. With other settings than
-            those of the partial file, or with none, the start is anew.
-
-    Yields:
-        The file, and the number of lines that are in it already.
+        settings (`dict`, *optional*): what the translations depend on beside the lines, in types of JSON. With other
+            settings or lines than those of the partial file, or without settings, the start is anew.
+        open_lines (`Callable`): reads the lines from their beginning; called twice if there are settings.
     """
-    partial, about = Path(f"{path}.partial"), Path(f"{path}.partial.json")
-    text, done = json.dumps(settings, sort_keys=True), 0
-    if settings is not None and partial.is_file() and about.is_file() and about.read_text("utf-8") == text:
-        with partial.open("rb") as file:
-            done = sum(1 for line in file if line.endswith(b"\n")) // WINDOW_LINES * WINDOW_LINES
-            file.seek(0)
-            kept = sum(len(line) for line in itertools.islice(file, done))
-        os.truncate(partial, kept)
-    else:
-        about.write_text(text, "utf-8")
-        partial.write_bytes(b"")
-    with partial.open("a", encoding="utf-8", newline="\n") as file:
-        yield file, done
-    os.replace(partial, path)
-    about.unlink()
+
+    def __init__(
+        self, path: str | Path, settings: dict[str, Any] | None, open_lines: Callable[[], Iterator[str]]
+    ) -> None:
+        self.path = Path(os.path.realpath(path))
+        self.partial, self.about = _partial_files(self.path)
+        self.settings = settings
+        self.lines = CountedLines(open_lines())
+        if not self._skip_done():
+            if settings is not None and read_progress(path).get("lines"):
+                logger.warning("%s is of another text, model or option; starting anew", self.partial)
+            self.lines = CountedLines(open_lines()) if self.lines.count else self.lines
+            self.about.unlink(missing_ok=True)
+            self.partial.write_bytes(b"")
+
+    def _skip_done(self) -> bool:
+        """Reads over the lines that are done and drops what was written after them; `False` if they differ."""
+        before = read_progress(self.path)
+        if self.settings is None or before.get("settings") != self.settings or not self.partial.is_file():
+            return False
+        for _ in itertools.islice(self.lines, before["lines"]):
+            pass
+        if self._progress() | {"bytes": before["bytes"]} != before or self.partial.stat().st_size < before["bytes"]:
+            return False
+        os.truncate(self.partial, before["bytes"])
+        return True
+
+    def _progress(self) -> dict[str, Any]:
+        return {"settings": self.settings, "lines": self.lines.count, "digest": self.lines.digest.hexdigest()}
+
+    def write(self, windows: Iterable[list[str]]) -> None:
+        """Writes all windows of translations of the remaining `lines`; the file then takes its place."""
+        with self.partial.open("ab") as file:
+            for translations in windows:
+                file.write(encode_lines(translations))
+                file.flush()
+                # a window that an unreadable line cut short has other batches than a whole one
+                if self.settings is not None and not self.lines.is_broken:
+                    progress = json.dumps(self._progress() | {"bytes": file.tell()})
+                    new = Path(f"{self.about}.new")
+                    new.write_text(progress, "utf-8")
+                    os.replace(new, self.about)
+        os.replace(self.partial, self.path)
+        self.about.unlink(missing_ok=True)
+
+
+def _partial_files(path: str | Path) -> tuple[Path, Path]:
+    path = os.path.realpath(path)
+    return Path(f"{path}.partial"), Path(f"{path}.partial.json")
+
+
+def read_progress(path: str | Path) -> dict[str, Any]:
+    """Returns what [`ResumableOutput`] noted beside a file that is not complete; empty without it."""
+    try:
+        progress = json.loads(_partial_files(path)[1].read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return progress if isinstance(progress, dict) and {"settings", "lines", "bytes"} <= progress.keys() else {}
+
+
+def encode_lines(translations: Iterable[str]) -> bytes:
+    """Returns one line for each translation; a newline inside of one, which only an odd vocabulary has, is a space."""
+    return "".join(f"{translation.replace(chr(10), ' ')}\n" for translation in translations).encode()

@@ -142,7 +142,7 @@ class RnnAttnConfig(PreTrainedConfig):
     input_feeding: bool = True
     tie_word_embeddings: bool = False
     share_encoder_decoder_embeddings: bool = False
-    initializer_range: float = 0.2
+    initializer_range: float | int = 0.2
     use_cache: bool = True
     is_encoder_decoder: bool = True
     pad_token_id: int | None = 0

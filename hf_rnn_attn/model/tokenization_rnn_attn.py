@@ -7,7 +7,9 @@ two backends of the `tokenizers` library will do. Joint vocabularies need nothin
 tokenizer serves them.
 """
 
+import contextlib
 import os
+from collections.abc import Generator
 from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerFast
@@ -17,6 +19,18 @@ TARGET_TOKENIZER_FILE = "target_tokenizer.json"
 
 # one text; several, or one that is split into words; several that are split into words
 Text = str | list[str] | list[list[str]]
+
+
+@contextlib.contextmanager
+def _reading(file: str | None) -> Generator[None]:
+    """Raises a ValueError that names the file where the `tokenizers` library cannot read it."""
+    try:
+        yield
+    except Exception as error:
+        # that library raises the class of all exceptions, and its messages name no file
+        if type(error) is not Exception:
+            raise
+        raise ValueError(f"{file}: expected a serialised tokenizer, got another or a damaged file: {error}") from error
 
 
 class RnnAttnTokenizer(PreTrainedTokenizerFast):
@@ -90,8 +104,13 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
                 "For a joint vocabulary use PreTrainedTokenizerFast."
             )
         kwargs.pop("auto_map", None)  # saving writes it anew; kept, it would go along when one side is saved alone
-        super().__init__(pad_token=pad_token, bos_token=bos_token, eos_token=eos_token, unk_token=unk_token, **kwargs)
-        target = PreTrainedTokenizerFast(tokenizer_file=target_tokenizer_file, tokenizer_object=target_tokenizer_object)
+        tokens = {"pad_token": pad_token, "bos_token": bos_token, "eos_token": eos_token, "unk_token": unk_token}
+        with _reading(kwargs.get("tokenizer_file")):
+            super().__init__(**tokens, **kwargs)
+        with _reading(target_tokenizer_file):
+            target = PreTrainedTokenizerFast(
+                tokenizer_file=target_tokenizer_file, tokenizer_object=target_tokenizer_object
+            )
         self._target_backend: Any = target.backend_tokenizer
         self._check_special_tokens()
 

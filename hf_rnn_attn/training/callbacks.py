@@ -3,7 +3,7 @@
 """Callbacks that a training needs beside the library's: scheduled sampling, and the order of batches."""
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import TrainerCallback, TrainerState
@@ -12,7 +12,7 @@ from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 
 
-SCHEDULES = ("linear", "exponential", "inverse_sigmoid")
+Schedule = Literal["linear", "exponential", "inverse_sigmoid"]
 
 
 class ScheduledSamplingCallback(TrainerCallback):
@@ -44,15 +44,15 @@ class ScheduledSamplingCallback(TrainerCallback):
         trainer.add_callback(ScheduledSamplingCallback("linear", k=1.0, c=1e-4, minimum=0.5))
     """
 
-    def __init__(self, schedule: str, *, k: float, c: float | None = None, minimum: float = 0.0):
+    def __init__(self, schedule: Schedule, *, k: float, c: float | None = None, minimum: float = 0.0):
         self.schedule, self.k, self.c, self.minimum = schedule, k, c, minimum
         self._check()
         self._hook: Any = None
 
     def _check(self):
-        if self.schedule not in SCHEDULES:
+        if self.schedule not in get_args(Schedule):
             raise ValueError(
-                f"scheduled sampling: schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
+                f"scheduled sampling: schedule must be one of {', '.join(get_args(Schedule))}, got {self.schedule!r}"
             )
         if (self.c is not None) != (self.schedule == "linear"):
             raise ValueError(

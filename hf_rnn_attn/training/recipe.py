@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes: one YAML file that says how a model is trained, checked before anything is computed.
 
-This file reads recipes and raises for unknown keys. It takes the names of the settings from the signatures of the
-functions that get them; it does not know what they do, and it does not touch data or weights.
+This file reads recipes and raises for unknown keys and for values of a wrong type or out of their range. It takes names
+and types of the settings from the signatures of the functions that get them; it does not know what they do, and it does
+not touch data or weights. Truth values and numbers are those of YAML 1.2: `no` and `1_000` are text, `010` is ten.
 
     data:                          # where the pairs are; any other option of `hf_rnn_attn.data.read_pairs`
       train: train.tsv             # relative to the recipe's own folder
@@ -19,26 +20,47 @@ functions that get them; it does not know what they do, and it does not touch da
 `base: other.yaml` takes every key from another recipe in the same folder; keys that are given beside it win.
 """
 
-import copy
+import contextlib
 import dataclasses
 import difflib
+import enum
 import inspect
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
+import torch
 import yaml
 from huggingface_hub.errors import StrictDataclassError
-from transformers import GenerationConfig, Seq2SeqTrainingArguments
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+)
+from sacrebleu.metrics import BLEU
+from transformers import GenerationConfig, Seq2SeqTrainingArguments, get_scheduler
+from transformers.integrations import get_reporting_integration_callbacks
+from transformers.training_args import trainer_log_levels
 
-from ..data import encode_pairs, read_pairs
-from ..evaluation import ERROR_RATES, METRICS
+from ..data import check_corpus, encode_pairs, read_pairs
+from ..evaluation import ERROR_RATES, METRICS, check_edges, load_metric
 from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
-from ..tokenization import train_tokenizer
+from ..tokenization import check_options, train_tokenizer
+from .callbacks import ScheduledSamplingCallback
 
 
+MAX_BYTES = 100_000
+MAX_VALUES = 10_000
+MAX_DEPTH = 20
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".gz")
 # what a config says about the vocabulary follows from the tokenizer, so a recipe must not say it
 TOKENIZER_FIELDS = (
@@ -52,32 +74,25 @@ TOKENIZER_FIELDS = (
 )
 
 
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML with three traps removed: `1e-3` is a number and `no` a word (YAML 1.1 reads a string and a boolean), and a
-    key given twice is an error.
-    """
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} appears twice in one mapping", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_RecipeLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
-_RecipeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+# the core schema, https://yaml.org/spec/1.2.2/#103-core-schema
+_COLLECTION_TAGS = (yaml.BaseLoader.DEFAULT_SEQUENCE_TAG, yaml.BaseLoader.DEFAULT_MAPPING_TAG)
+_PLAIN_SCALARS: tuple[tuple[str, Callable[[str], Any]], ...] = (
+    ("|~|null|Null|NULL", lambda text: None),
+    ("true|True|TRUE", lambda text: True),
+    ("false|False|FALSE", lambda text: False),
+    ("[-+]?[0-9]+", int),
+    ("0o[0-7]+", lambda text: int(text, 8)),
+    ("0x[0-9a-fA-F]+", lambda text: int(text, 16)),
+    (r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", float),
+    (r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", ""))),
 )
+
+
+Corpora = str | dict[str, Any] | Annotated[list[str | dict[str, Any]], Field(min_length=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Seed: Any = Annotated[int, Field(ge=0, lt=2**32)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @dataclasses.dataclass
@@ -95,21 +110,11 @@ class DataSection:
             the others. They limit the training pairs; validation and test are scored whole.
     """
 
-    train: Any
-    validation: Any = None
-    test: dict[str, Any] = dataclasses.field(default_factory=dict)
+    train: Corpora
+    validation: Corpora | None = None
+    test: dict[str, Corpora] = dataclasses.field(default_factory=dict)
     reading: dict[str, Any] = dataclasses.field(default_factory=dict)
     encoding: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass
-class ScheduledSamplingSection:
-    """The arguments of [`hf_rnn_attn.training.ScheduledSamplingCallback`], where they are explained."""
-
-    schedule: str
-    k: float
-    c: float | None = None
-    minimum: float = 0.0
 
 
 @dataclasses.dataclass
@@ -121,7 +126,8 @@ class TrainingSection:
             true` continues from the last checkpoint in `output_dir`.
         tokens_per_batch (`int`, *optional*):
             Batches of similarly long sentences, at most so many tokens each, instead of `per_device_train_batch_size`.
-        scheduled_sampling ([`ScheduledSamplingSection`], *optional*): Teacher forcing that decays.
+        scheduled_sampling (`dict`, *optional*):
+            Teacher forcing that decays: the arguments of [`hf_rnn_attn.training.ScheduledSamplingCallback`].
         dropout (`float`, *optional*):
             For a checkpoint that is tuned: the dropout of its encoder and decoder from now on.
         freeze (`list[str]`): Shell patterns (`model.encoder.*`) of the names of the parameters that keep their values.
@@ -132,12 +138,12 @@ class TrainingSection:
     """
 
     arguments: dict[str, Any]
-    tokens_per_batch: int | None = None
-    scheduled_sampling: ScheduledSamplingSection | None = None
-    dropout: float | None = None
+    tokens_per_batch: PositiveInt | None = None
+    scheduled_sampling: dict[str, Any] | None = None
+    dropout: Probability | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
-    average_checkpoints: int | None = None
-    early_stopping_patience: int | None = None
+    average_checkpoints: PositiveInt | None = None
+    early_stopping_patience: PositiveInt | None = None
 
 
 @dataclasses.dataclass
@@ -155,7 +161,7 @@ class EvaluationSection:
 
     metrics: dict[str, dict[str, Any]] = dataclasses.field(default_factory=lambda: {"sacrebleu": {}, "chrf": {}})
     group_references: bool = False
-    by_length: list[int] = dataclasses.field(default_factory=list)
+    by_length: list[PositiveInt] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -187,6 +193,141 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
+_MODEL_TYPES = {"encoder_dropout": Probability, "decoder_dropout": Probability, "initializer_range": PositiveFloat}
+# the fields of the library that its own annotations say too little of
+_TRAINING_TYPES: dict[str, Any] = {
+    "output_dir": Annotated[str, Field(min_length=1)],
+    "num_train_epochs": PositiveFloat,
+    "max_steps": Literal[-1] | PositiveInt,
+    "learning_rate": PositiveFloat,
+    "lr_scheduler_kwargs": dict[str, Any] | None,
+    "adam_beta1": Probability,
+    "adam_beta2": Probability,
+    "adam_epsilon": PositiveFloat,
+    "label_smoothing_factor": Probability,
+    "gradient_checkpointing_kwargs": dict[str, Any] | None,
+    "log_level": Literal[tuple(trainer_log_levels)],
+    "log_level_replica": Literal[tuple(trainer_log_levels)],
+    "eval_steps": Annotated[float | None, Field(gt=0)],
+    "logging_steps": PositiveFloat,
+    "save_steps": PositiveFloat,
+    "seed": Seed,
+    "data_seed": Seed | None,
+    "resume_from_checkpoint": bool | str | None,
+    "local_rank": int,
+} | dict.fromkeys(
+    (
+        "per_device_train_batch_size",
+        "per_device_eval_batch_size",
+        "gradient_accumulation_steps",
+        "eval_accumulation_steps",
+        "save_total_limit",
+        "generation_max_length",
+        "generation_num_beams",
+    ),
+    PositiveInt | None,
+)
+# those of `GenerationConfig`, which has no annotations, that make sense without a call of `generate`
+_GENERATION_TYPES: dict[str, Any] = {
+    "max_length": PositiveInt,
+    "max_new_tokens": PositiveInt,
+    "min_length": NonNegativeInt,
+    "min_new_tokens": NonNegativeInt,
+    "max_time": PositiveFloat,
+    "num_beams": PositiveInt,
+    "num_return_sequences": PositiveInt,
+    "early_stopping": bool | Literal["never"],
+    "length_penalty": float,
+    "repetition_penalty": PositiveFloat,
+    "encoder_repetition_penalty": PositiveFloat,
+    "no_repeat_ngram_size": NonNegativeInt,
+    "encoder_no_repeat_ngram_size": NonNegativeInt,
+    "bad_words_ids": list[list[NonNegativeInt]],
+    "suppress_tokens": list[NonNegativeInt],
+    "begin_suppress_tokens": list[NonNegativeInt],
+    "forced_bos_token_id": NonNegativeInt,
+    "forced_eos_token_id": NonNegativeInt,
+    "do_sample": bool,
+    "temperature": PositiveFloat,
+    "top_k": NonNegativeInt,
+    "top_p": Share,
+    "min_p": Probability,
+    "typical_p": Share,
+    "epsilon_cutoff": Probability,
+    "eta_cutoff": Probability,
+    "renormalize_logits": bool,
+    "remove_invalid_values": bool,
+    "use_cache": bool,
+}
+
+
+def _schema(name: str, fields: Mapping[str, tuple[Any, bool]]) -> type[BaseModel]:
+    """Returns the section with these fields, for each its type and whether it must be given."""
+    config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=()
+    )
+    definitions: Any = {field: (hint, ... if required else None) for field, (hint, required) in fields.items()}
+    return create_model(name, __config__=config, **definitions)
+
+
+def _parameters(function: Callable[..., Any], *skip: str, **types: Any) -> dict[str, tuple[Any, bool]]:
+    """Returns the parameters of a function or class that a recipe sets; `types` win over its annotations."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        parameter.name: (types.get(parameter.name, _strict(parameter.annotation)), parameter.default is parameter.empty)
+        for parameter in inspect.signature(function, eval_str=True).parameters.values()
+        if parameter.kind in named and parameter.name not in skip
+    }
+
+
+def _strict(hint: Any, whole: Any = NonNegativeInt) -> Any:
+    """Returns an annotation with the values of its enumerations, and without numbers that no option takes."""
+    choices: Any = next((kind for kind in get_args(hint) if isinstance(kind, enum.EnumType)), ())
+    if choices:
+        return Literal[tuple(choice.value for choice in choices)]
+    numbers = {int: whole, float: NonNegativeFloat}
+    numbers |= {kind | None: number | None for kind, number in numbers.items()}
+    return numbers.get(hint, hint)
+
+
+_METRICS = _schema(
+    "metrics",
+    {
+        name: (_schema(name, _parameters(metric, tokenize=Literal[tuple(BLEU.TOKENIZERS)])) | None, False)
+        for name, metric in METRICS.items()
+    },
+)
+_SECTIONS = {
+    "data": _schema(
+        "data",
+        _parameters(DataSection, "reading", "encoding")
+        | _parameters(read_pairs, "data")
+        | _parameters(encode_pairs, "dataset", "tokenizer"),
+    ),
+    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target")),
+    "model": _schema(
+        "model",
+        {
+            name: (_MODEL_TYPES.get(name, _strict(hint, Size)), False)
+            for name, hint in inspect.get_annotations(RnnAttnConfig).items()
+            if name not in TOKENIZER_FIELDS
+        },
+    ),
+    "training": _schema(
+        "training",
+        _parameters(
+            TrainingSection,
+            "arguments",
+            scheduled_sampling=_schema("scheduled_sampling", _parameters(ScheduledSamplingCallback)) | None,
+        )
+        | _parameters(Seq2SeqTrainingArguments, **_TRAINING_TYPES)
+        | {"output_dir": (_TRAINING_TYPES["output_dir"], True)},
+    ),
+    "generation": _schema("generation", {name: (hint | None, False) for name, hint in _GENERATION_TYPES.items()}),
+    "evaluation": _schema("evaluation", _parameters(EvaluationSection, metrics=_METRICS)),
+}
+
+
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Reads and checks a recipe.
 
@@ -209,9 +350,12 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """Returns the mapping of the file merged into that of its `base`; `above` are the files that named it as a base."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such recipe; expected a YAML file")
-    raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not os.path.isfile(path):
+        found = "is a folder" if os.path.isdir(path) else "no such recipe"
+        raise FileNotFoundError(f"{path}: {found}; expected a YAML file")
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    raw = _check_mapping(_parse_yaml(_decode(content, path), str(path)), str(path), "the recipe")
     base = raw.pop("base", None)
     if base is None:
         return raw
@@ -220,6 +364,16 @@ def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str) or Path(base).name != base or base in above:
         raise ValueError(f"{path}: base: expected the name of another recipe in the same folder, got {base!r}")
     return _merge(_read_yaml(path.with_name(base), above), raw)
+
+
+def _decode(content: bytes, path: Path) -> str:
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path}: expected a recipe of at most {MAX_BYTES:,} bytes, got more")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: expected UTF-8, got the byte 0x{content[error.start]:02x}") from error
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -231,39 +385,73 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _parse_yaml(text: str, where: str) -> dict[str, Any]:
+def _parse_yaml(text: str, where: str) -> Any:
+    """Returns the mappings, lists and values of a YAML document; nothing in it is shared, whatever aliases it has."""
     try:
-        raw = yaml.load(text, Loader=_RecipeLoader)
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
-    return _check_mapping(raw, where, "the recipe")
+    except RecursionError as error:
+        raise ValueError(f"{where}: expected at most {MAX_DEPTH} levels, got more") from error
+    return None if node is None else _value_of(node, where, iter(range(MAX_VALUES)), MAX_DEPTH)
+
+
+def _value_of(node: yaml.Node, where: str, places: Iterable[int], depth: int) -> Any:
+    """Returns what a node and all below it mean; `places` is used up by one for each, `depth` levels are left."""
+    line = f"{where}, line {node.start_mark.line + 1}"
+    if depth == 0 or next(iter(places), None) is None:
+        raise ValueError(f"{line}: expected at most {MAX_VALUES:,} values in {MAX_DEPTH} levels, got more")
+    if node.tag not in (yaml.BaseLoader.DEFAULT_SCALAR_TAG, *_COLLECTION_TAGS):
+        raise ValueError(f"{line}: expected a value without a tag, got {node.tag!r}; remove the tag")
+    if isinstance(node, yaml.SequenceNode):
+        return [_value_of(item, where, places, depth - 1) for item in node.value]
+    if isinstance(node, yaml.ScalarNode):
+        return node.value if node.style else _plain_scalar(node.value, line)
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = _value_of(key_node, where, places, depth - 1)
+        if not isinstance(key, str):
+            raise ValueError(f"{where}, line {key_node.start_mark.line + 1}: expected text as a key, got {_shown(key)}")
+        if key in mapping:
+            raise ValueError(f"{where}, line {key_node.start_mark.line + 1}: the key {_shown(key)} appears twice")
+        mapping[key] = _value_of(value_node, where, places, depth - 1)
+    return mapping
+
+
+def _plain_scalar(text: str, line: str) -> Any:
+    make = next((make for pattern, make in _PLAIN_SCALARS if re.fullmatch(pattern, text)), None)
+    if make is None:
+        return text
+    value = make(text) if len(text) < 100 else None
+    # no setting takes more, and Python's own limit is a traceback
+    if len(text) >= 100 or (type(value) is int and not -(2**63) <= value < 2**63):
+        raise ValueError(f"{line}: expected a number of at most 64 bits, got {text[:20]}...")
+    return value
 
 
 def _apply_override(raw: dict[str, Any], override: str):
     """Writes one `section.key=value` into the raw mapping, to be checked like what the file says."""
     name, equals, value = override.partition("=")
     *parents, last = name.strip().split(".")
+    # in one line, whatever the value holds
+    where = f"--set {' '.join(override.split())[:200]}"
     if not equals or not last:
-        raise ValueError(f"--set {override}: expected section.key=value, such as training.num_train_epochs=3")
+        raise ValueError(f"{where}: expected section.key=value, such as training.num_train_epochs=3")
     target = raw
     for depth, parent in enumerate(parents):
         child = target.get(parent)
         target[parent] = {} if child is None else child
-        target = _check_mapping(target[parent], f"--set {override}", ".".join(parents[: depth + 1]))
-    try:
-        target[last] = yaml.load(value, Loader=_RecipeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--set {override}: the value is not valid YAML: {' '.join(str(error).split())}") from error
+        target = _check_mapping(target[parent], where, ".".join(parents[: depth + 1]))
+    target[last] = _parse_yaml(value, where)
 
 
 def _build_recipe(raw: dict[str, Any], path: Path) -> Recipe:
-    sections = ["data", "tokenizer", "model", "training", "generation", "evaluation"]
-    _check_keys(raw, sections, path, "")
     # a section without content reads as None
-    raw = {name: {} if raw.get(name) is None else copy.deepcopy(raw[name]) for name in sections}
-    for name in sections:
-        if not (name == "model" and isinstance(raw[name], str)):
-            _check_mapping(raw[name], str(path), name)
+    raw = {**dict.fromkeys(_SECTIONS, {}), **{name: value for name, value in raw.items() if value is not None}}
+    sections: dict[str, tuple[Any, bool]] = {name: (section, True) for name, section in _SECTIONS.items()}
+    if isinstance(raw["model"], str):
+        sections["model"] = (str, True)
+    _check(raw, _schema("recipe", sections), path)
     return Recipe(
         file=str(path),
         data=_build_data(raw["data"], path),
@@ -275,27 +463,104 @@ def _build_recipe(raw: dict[str, Any], path: Path) -> Recipe:
     )
 
 
+def _check(raw: dict[str, Any], schema: type[BaseModel], path: Path):
+    """Raises for the first key that nothing reads, or value of a wrong type or out of its range."""
+    try:
+        schema.model_validate(raw)
+        return
+    except ValidationError as error:
+        errors, cause = error.errors(include_url=False), error
+    # a key that is spelled wrongly is the reason for one that is missing
+    errors.sort(key=lambda detail: detail["type"] != "extra_forbidden")
+    places = [_place_of(detail, raw) for detail in errors]
+    name, detail = ".".join(map(str, places[0])), errors[0]
+    if detail["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(str(places[0][-1]), _keys_at(schema, places[0][:-1]), n=1, cutoff=0)
+        advice = f"did you mean {nearest[0]!r}?" if nearest else "this section takes no keys"
+        raise ValueError(f"{path}: unknown key {name!r}; {advice}") from cause
+    if detail["type"] == "missing":
+        raise ValueError(f"{path}: {name} is missing") from cause
+    # a value that may be of several types has one error for each
+    expected = [_expectation(other) for other, place in zip(errors, places, strict=True) if place == places[0]]
+    value, advice = detail["input"], ""
+    if isinstance(value, float) and value.is_integer():
+        advice = f"; write {value:.0f}"
+    choices = re.findall(r"'([^']*)'", " ".join(expected))
+    nearest = difflib.get_close_matches(str(value), choices, n=1) if isinstance(value, str) else []
+    if nearest:
+        advice = f"; did you mean {nearest[0]!r}?"
+    raise ValueError(f"{path}: {name}: expected {' or '.join(dict.fromkeys(expected))}, got {_shown(value)}{advice}")
+
+
+_EXPECTATIONS = {
+    "bool_type": "true or false (written so)",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "string_too_short": "text",
+    "list_type": "a list",
+    "too_short": "at least one",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "literal_error": "{expected}",
+}
+
+
+def _expectation(detail: Any) -> str:
+    # others are of types of the library that no YAML makes
+    pattern = str(_EXPECTATIONS.get(detail["type"], detail["msg"].removeprefix("Input should be ")))
+    return pattern.format(**detail.get("ctx", {}))
+
+
+def _place_of(detail: Any, raw: Any) -> tuple[str | int, ...]:
+    """Returns the keys and indices that lead to the value; pydantic puts the names of tried types between them."""
+    place, value = [], raw
+    for part in detail["loc"]:
+        if isinstance(value, dict) and part in value or isinstance(value, list) and isinstance(part, int):
+            place.append(part)
+            value = value[part]
+        elif detail["type"] == "missing":
+            place.append(part)
+    return tuple(place)
+
+
+def _keys_at(schema: type[BaseModel], place: Iterable[str | int]) -> list[str]:
+    for part in place:
+        hint = schema.model_fields[str(part)].annotation
+        kinds = (hint, *get_args(hint))
+        schema = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(schema.model_fields)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def _build_data(raw: dict[str, Any], path: Path) -> DataSection:
-    splits = ["train", "validation", "test"]
-    reading = _keyword_names(read_pairs, skip=("data",))
-    encoding = _keyword_names(encode_pairs, skip=("dataset", "tokenizer"))
-    _check_keys(raw, splits + reading + encoding, path, "data")
-    if raw.get("train") is None:
-        raise ValueError(f"{path}: data.train is missing; it names the pairs to train on")
-    tests = _check_mapping(raw.get("test") or {}, str(path), "data.test")
+    splits = {name: raw[name] for name in ("train", "validation") if raw.get(name) is not None}
+    splits |= {f"test.{name}": corpora for name, corpora in raw.get("test", {}).items()}
+    for split, corpora in splits.items():
+        for corpus in corpora if isinstance(corpora, list) else [corpora]:
+            with _located(f"{path}: data.{split}"):
+                check_corpus(corpus)
     return DataSection(
         train=_resolve_paths(raw["train"], path.parent),
         validation=_resolve_paths(raw.get("validation"), path.parent),
-        test={name: _resolve_paths(value, path.parent) for name, value in tests.items()},
-        reading={name: value for name, value in raw.items() if name in reading},
-        encoding={name: value for name, value in raw.items() if name in encoding},
+        test={name: _resolve_paths(value, path.parent) for name, value in raw.get("test", {}).items()},
+        reading={name: raw[name] for name in raw if name in _parameters(read_pairs)},
+        encoding={name: raw[name] for name in raw if name in _parameters(encode_pairs)},
     )
 
 
 def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict[str, Any]:
     if isinstance(model, str) and raw:
         raise ValueError(f"{path}: tokenizer: the checkpoint {model!r} brings its tokenizer; remove this section")
-    _check_keys(raw, _keyword_names(train_tokenizer, skip=("source", "target")), path, "tokenizer")
     # RnnAttnConfig compares sizes alone, and two vocabularies may be of one size
     shared = [name for name in ONE_VOCABULARY_OPTIONS if isinstance(model, dict) and model.get(name)]
     if shared and not raw.get("joint", True):
@@ -303,92 +568,69 @@ def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict
             f"{path}: model.{shared[0]}: expected one vocabulary for both sides, got separate ones; set "
             f"tokenizer.joint to true or leave {shared[0]} out"
         )
+    with _located(f"{path}: tokenizer"):
+        check_options(**{**(train_tokenizer.__kwdefaults__ or {}), **raw})
     return raw
 
 
 def _check_model(raw: dict[str, Any] | str, path: Path) -> dict[str, Any] | str:
     if isinstance(raw, str):
         return _resolve_paths(raw, path.parent)
-    own = inspect.get_annotations(RnnAttnConfig)
-    _check_keys(raw, [name for name in own if name not in TOKENIZER_FIELDS], path, "model")
-    try:
+    with _located(f"{path}: model"):
         RnnAttnConfig(**raw)
-    except (ValueError, StrictDataclassError) as error:
-        raise ValueError(f"{path}: model: {error}") from error
     return raw
 
 
 def _build_training(raw: dict[str, Any], path: Path) -> TrainingSection:
-    own = [field.name for field in dataclasses.fields(TrainingSection) if field.name != "arguments"]
-    stock = [field.name for field in dataclasses.fields(Seq2SeqTrainingArguments) if field.init]
-    _check_keys(raw, own + stock, path, "training")
-    if raw.get("output_dir") is None:
-        raise ValueError(f"{path}: training.output_dir is missing; it names the folder that the run writes to")
+    own = [field.name for field in dataclasses.fields(TrainingSection)]
     section = TrainingSection(
-        arguments={name: value for name, value in raw.items() if name in stock},
-        **{name: value for name, value in raw.items() if name in own and value is not None},
+        arguments={name: value for name, value in raw.items() if name not in own},
+        **{name: value for name, value in raw.items() if name in own},
     )
-    sampling = raw.get("scheduled_sampling")
-    if sampling is not None:
-        where = "training.scheduled_sampling"
-        _check_mapping(sampling, str(path), where)
-        section.scheduled_sampling = _build_section(ScheduledSamplingSection, sampling, path, where)
+    if section.scheduled_sampling is not None:
+        with _located(f"{path}: training.scheduled_sampling"):
+            ScheduledSamplingCallback(**section.scheduled_sampling)
     return section
 
 
 def _check_generation(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    names = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
-    _check_keys(raw, names, path, "generation")
-    try:
+    returned = raw.get("num_return_sequences")
+    if returned not in (None, 1):
+        raise ValueError(
+            f"{path}: generation.num_return_sequences: expected 1, got {returned}: a score compares one translation "
+            "with each source; ask for more where you call generate() or the pipeline"
+        )
+    with _located(f"{path}: generation"):
         GenerationConfig(**raw).validate(strict=True)
-    except ValueError as error:
-        raise ValueError(f"{path}: generation: {error}") from error
     return raw
 
 
 def _build_evaluation(raw: dict[str, Any], path: Path) -> EvaluationSection:
-    section = _build_section(EvaluationSection, raw, path, "evaluation")
-    _check_keys(
-        _check_mapping(section.metrics, str(path), "evaluation.metrics"), list(METRICS), path, "evaluation.metrics"
-    )
+    section = EvaluationSection(**raw)
+    if not section.metrics:
+        raise ValueError(f"{path}: evaluation.metrics: expected at least one of {', '.join(METRICS)}, got none")
     section.metrics = {name: options or {} for name, options in section.metrics.items()}
+    with _located(f"{path}: evaluation.by_length"):
+        check_edges(section.by_length)
     for name, options in section.metrics.items():
-        where = f"evaluation.metrics.{name}"
-        _check_keys(_check_mapping(options, str(path), where), _keyword_names(METRICS[name]), path, where)
+        with _located(f"{path}: evaluation.metrics.{name}"):
+            load_metric(name, **options)
     return section
 
 
-def _build_section(section_class: type, raw: dict[str, Any], path: Path, section: str):
-    fields = dataclasses.fields(section_class)
-    _check_keys(raw, [field.name for field in fields], path, section)
-    for field in fields:
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and raw.get(field.name) is None:
-            raise ValueError(f"{path}: {section}.{field.name} is missing")
-    return section_class(**raw)
+@contextlib.contextmanager
+def _located(where: str) -> Iterator[None]:
+    """Says in one line, and with the place in the recipe, what the check of another file raises."""
+    try:
+        yield
+    except (ValueError, StrictDataclassError) as error:
+        raise ValueError(f"{where}: {' '.join(str(error).split())}") from error
 
 
 def _check_mapping(value: Any, where: str, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: {name} must be a mapping of keys to values, got {value!r}")
+        raise ValueError(f"{where}: {name}: expected a mapping of keys to values, got {_shown(value)}")
     return value
-
-
-def _check_keys(raw: dict[str, Any], valid: list[str], path: Path, section: str):
-    """Raises for the first key of `raw` that is not among `valid`, and names the nearest valid one."""
-    for key in raw:
-        if key in valid:
-            continue
-        name = f"{section}.{key}" if section else str(key)
-        nearest = difflib.get_close_matches(str(key), valid, n=1, cutoff=0)
-        advice = f"did you mean {nearest[0]!r}?" if nearest else "this section takes no keys"
-        raise ValueError(f"{path}: unknown key {name!r}; {advice}")
-
-
-def _keyword_names(function, skip: Iterable[str] = ()) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.kind in named and p.name != "self" and p.name not in skip]
 
 
 def _resolve_paths(value: Any, folder: Path) -> Any:
@@ -399,7 +641,8 @@ def _resolve_paths(value: Any, folder: Path) -> Any:
         return {side: str(folder / file) for side, file in value.items()}
     if isinstance(value, dict):
         return {key: _resolve_paths(item, folder) for key, item in value.items()}
-    if isinstance(value, str) and (Path(value).suffix in FILE_SUFFIXES or (folder / value).exists()):
+    # of os, which takes what no path can be for a file that does not exist
+    if isinstance(value, str) and (Path(value).suffix in FILE_SUFFIXES or os.path.exists(folder / value)):
         return str(folder / value)
     return value
 
@@ -410,14 +653,31 @@ def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
     Raises:
         ValueError: settings that contradict each other, the launch or the output folder.
     """
-    arguments = Seq2SeqTrainingArguments(**recipe.training.arguments)
+    where = f"{recipe.file}: training"
+    with _located(where):
+        arguments = Seq2SeqTrainingArguments(**recipe.training.arguments)
+    with _located(f"{where}.report_to"):
+        get_reporting_integration_callbacks(arguments.report_to)
     _check_processes(arguments)
     _check_arguments(recipe, arguments)
     scheduler: Any = arguments.lr_scheduler_kwargs or {}
     if arguments.lr_scheduler_type == "reduce_lr_on_plateau" and "mode" not in scheduler:
         # the library knows which way is better, and does not tell the scheduler
         arguments.lr_scheduler_kwargs = {**scheduler, "mode": "max" if arguments.greater_is_better else "min"}
+    with _located(f"{where}.lr_scheduler_kwargs"):
+        _check_scheduler(arguments)
     return arguments
+
+
+def _check_scheduler(arguments: Seq2SeqTrainingArguments):
+    """Makes a schedule and throws it away; the trainer would make it after the data are read."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], arguments.learning_rate)
+    options: Any = arguments.lr_scheduler_kwargs
+    try:
+        get_scheduler(arguments.lr_scheduler_type, optimizer, 0, 1, scheduler_specific_kwargs=options)
+    # an argument that the schedule does not have
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_processes(arguments: Seq2SeqTrainingArguments):
@@ -441,6 +701,13 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
         raise ValueError(f"{where}.early_stopping_patience needs training.metric_for_best_model")
     if section.tokens_per_batch is not None and recipe.data.reading.get("streaming"):
         raise ValueError(f"{where}.tokens_per_batch sorts the pairs and cannot do so with data.streaming")
+    if section.average_checkpoints is not None and arguments.save_strategy == "no":
+        raise ValueError(f"{where}.average_checkpoints needs training.save_strategy: epoch or steps")
+    if (section.average_checkpoints or 0) > (arguments.save_total_limit or math.inf):
+        raise ValueError(
+            f"{where}.save_total_limit: expected at least average_checkpoints, {section.average_checkpoints}, got "
+            f"{arguments.save_total_limit}"
+        )
     if section.dropout is not None and not isinstance(recipe.model, str):
         raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
     _check_best_metric(recipe, arguments)
@@ -448,6 +715,8 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
 
 
 def _check_output_dir(arguments: Seq2SeqTrainingArguments):
+    if os.path.exists(str(arguments.output_dir)) and not os.path.isdir(str(arguments.output_dir)):
+        raise ValueError(f"{arguments.output_dir} is a file; choose another training.output_dir")
     found = any(Path(str(arguments.output_dir)).glob("checkpoint-*"))
     if found and not arguments.resume_from_checkpoint:
         raise ValueError(

@@ -7,7 +7,6 @@ computed.
 """
 
 import ctypes
-import dataclasses
 import json
 import os
 import sys
@@ -184,6 +183,8 @@ def _set_generation(model: PreTrainedModel, generation: dict[str, Any]):
         # one limit takes the place of the other
         config.max_length = config.max_new_tokens = None
     config.update(**generation)
+    # a checkpoint may say otherwise, and a score compares one translation with each source
+    config.num_return_sequences = 1
     if config.num_beams is None:
         # set, because a pipeline would choose 4
         config.num_beams = 1
@@ -220,7 +221,7 @@ def _build_trainer(
 def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
     callbacks = []
     if recipe.training.scheduled_sampling is not None:
-        callbacks.append(ScheduledSamplingCallback(**dataclasses.asdict(recipe.training.scheduled_sampling)))
+        callbacks.append(ScheduledSamplingCallback(**recipe.training.scheduled_sampling))
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
     return callbacks
