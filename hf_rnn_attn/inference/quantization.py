@@ -8,17 +8,19 @@ depend on its batch: each row has a scale of its own, and products are sums of i
 """
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from transformers import GenerationConfig
 
-from ..model.cells_rnn_attn import CELLS
+from ..model.cells_rnn_attn import CELLS, CellState, tanh_step
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.recurrence_rnn_attn import AttentionalRecurrence, SourceMemory
@@ -30,22 +32,36 @@ WEIGHTS_NAME = "int8.safetensors"
 # which processors without wider ones form them
 STEPS, ZERO_POINT = 63, 64
 
+# oneDNN compiles a kernel for every number of rows that it sees; beyond this they come in multiples of it
+ROWS_AT_A_TIME = 8
+
 
 class Int8Linear(nn.Module):
-    """`nn.Linear` with int8 weights and a scale for each output and each row of inputs, all symmetric.
+    """`nn.Linear` with int8 weights and a scale for each output, symmetric.
+
+    Inputs of known range have a fixed scale, others one for each row.
 
     Args:
         weight (`torch.Tensor` of shape `(out, in)`): the weights in float32.
         bias (`torch.Tensor` of shape `(out,)`, *optional*): stays in float32.
+        limit (`float`, *optional*): the largest absolute value that an input can have.
+        factor (`torch.Tensor` of shape `(out,)`, *optional*): powers of two that the outputs are multiplied by.
     """
 
     weight: torch.Tensor
     scale: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        limit: float | None = None,
+        factor: torch.Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
+        self.limit, self.factor = limit, factor
         scale = weight.detach().abs().amax(1).clamp(min=1e-8) / 127
         self.register_buffer("weight", (weight.detach() / scale.unsqueeze(1)).round().to(torch.int8))
         self.register_buffer("scale", scale)
@@ -54,7 +70,9 @@ class Int8Linear(nn.Module):
 
     def pack(self) -> None:
         """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
-        self.step_scale = self.scale / STEPS
+        factor = torch.ones_like(self.scale) if self.factor is None else self.factor
+        self.step_scale = self.scale * factor * ((self.limit or 1.0) / STEPS)
+        self.added = None if self.bias is None else self.bias * factor
         self.zeros = torch.zeros_like(self.scale, dtype=torch.int32)
         # half a step more, for the conversion to integers cuts off
         self.centre = self.scale.new_tensor(ZERO_POINT + 0.5)
@@ -65,31 +83,61 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the product of `inputs` (..., in) with the weights, (..., out), in the type of `inputs`."""
         rows = inputs.reshape(-1, self.in_features).float()
-        largest = torch.linalg.vector_norm(rows, torch.inf, -1, keepdim=True).clamp_min_(1e-8)
-        steps = torch.addcdiv(self.centre, rows, largest, value=STEPS).to(torch.uint8)
+        if self.limit is None:
+            largest = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-8)
+            steps = torch.addcdiv(self.centre, rows, largest, value=STEPS).to(torch.uint8)
+            product = self.multiply(steps, None).mul_(largest)
+            if self.added is not None:
+                product += self.added
+        else:
+            product = self.multiply(torch.add(self.centre, rows, alpha=STEPS / self.limit).to(torch.uint8), self.added)
+        return product.view(*inputs.shape[:-1], self.out_features).to(inputs.dtype)
+
+    def multiply(self, steps: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
+        """Returns the product of quantised rows (N, in), and `added` (out,), in float32."""
         if self.packed is None:
             product = torch._int_mm((steps - ZERO_POINT).view(torch.int8), self.weight.t()) * self.step_scale
-        else:
-            # one scale for all rows, and no bias, output scale or function after it
-            product = torch.ops.onednn.qlinear_pointwise(
-                steps,
-                1.0,
-                ZERO_POINT,
-                self.packed,
-                self.step_scale,
-                self.zeros,
-                None,
-                1.0,
-                0,
-                torch.float32,
-                "none",
-                [],
-                "",
-            )
-        product.mul_(largest)
-        if self.bias is not None:
-            product.add_(self.bias)
-        return product.view(*inputs.shape[:-1], self.out_features).to(inputs.dtype)
+            return product if added is None else product.add_(added)
+        count = len(steps)
+        if count > ROWS_AT_A_TIME and count % ROWS_AT_A_TIME:
+            steps = F.pad(steps, (0, 0, 0, -count % ROWS_AT_A_TIME))
+        # one scale for all rows, and no output scale or function after it
+        options = (1.0, 0, torch.float32, "none", [], "")
+        product = torch.ops.onednn.qlinear_pointwise(
+            steps, 1.0, ZERO_POINT, self.packed, self.step_scale, self.zeros, added, *options
+        )
+        return product[:count]
+
+
+# Steps of cells. The rows of gates with a sigmoid are halved: σ(x) = (1 + tanh(x / 2)) / 2. An element's `torch.sigmoid`
+# depends on its place among the others, `torch.tanh` does not.
+
+
+def _halve_gates(mode: str, hidden_size: int) -> torch.Tensor | None:
+    """Returns the `factor` of a cell's products; `mode` as torch's layers have it."""
+    gates = {"LSTM": [0.5, 0.5, 1.0, 0.5], "GRU": [0.5, 0.5, 1.0]}.get(mode)
+    return None if gates is None else torch.tensor(gates).repeat_interleave(hidden_size)
+
+
+def _lstm_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState) -> CellState:
+    input_gate, forget_gate, candidate, output_gate = (projected + recurrent).tanh_().chunk(4, -1)
+    cell = torch.addcmul(state[1], forget_gate, state[1])
+    cell = cell.add_(torch.addcmul(candidate, input_gate, candidate)).mul_(0.5)
+    hidden = torch.tanh(cell)
+    return torch.addcmul(hidden, output_gate, hidden).mul_(0.5), cell
+
+
+def _gru_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState) -> CellState:
+    (hidden,) = state
+    size = 2 * hidden.shape[-1]
+    reset, update = (projected[..., :size] + recurrent[..., :size]).tanh_().chunk(2, -1)
+    candidate_rec = recurrent[..., size:]
+    share = torch.addcmul(candidate_rec, reset, candidate_rec).mul_(0.5)
+    candidate = share.add_(projected[..., size:]).tanh_()
+    return (torch.addcmul(candidate + hidden, update, hidden - candidate).mul_(0.5),)
+
+
+STEP_FUNCTIONS = {"lstm": _lstm_step, "gru": _gru_step, "rnn_tanh": tanh_step}
 
 
 class Int8Layer(nn.Module):
@@ -97,15 +145,19 @@ class Int8Layer(nn.Module):
 
     Args:
         layer (`nn.RNNBase`): a single layer, batch first.
+        limit (`float`, *optional*): the largest absolute value that an input can have.
     """
 
-    def __init__(self, layer: nn.RNNBase) -> None:
+    def __init__(self, layer: nn.RNNBase, limit: float | None = None) -> None:
         super().__init__()
-        self.cell = CELLS["rnn_tanh" if isinstance(layer, nn.RNN) else layer.mode.lower()]
+        kind = "rnn_tanh" if isinstance(layer, nn.RNN) else layer.mode.lower()
+        self.step, self.state_count = STEP_FUNCTIONS[kind], CELLS[kind].state_count
         self.hidden_size = layer.hidden_size
+        factor = _halve_gates(layer.mode, layer.hidden_size)
         self.inputs, self.states = (
-            nn.ModuleList(Int8Linear(weights[kind], weights[kind + 2]) for weights in layer.all_weights)
-            for kind in (0, 1)
+            nn.ModuleList(Int8Linear(weights[kind], weights[kind + 2], limit, factor) for weights in layer.all_weights)
+            # a state is a product of numbers in [-1, 1], or an average of them
+            for kind, limit in ((0, limit), (1, 1.0))
         )
         self.register_load_state_dict_pre_hook(_quantize_former_layer)
 
@@ -115,28 +167,37 @@ class Int8Layer(nn.Module):
             lengths = torch.full((inputs.shape[0],), inputs.shape[1])
             output, state = self(pack_padded_sequence(inputs, lengths, batch_first=True))
             return pad_packed_sequence(output, batch_first=True)[0], state
-        directions = [self._run(index, inputs) for index in range(len(self.inputs))]
-        outputs, states = zip(*directions, strict=True)
-        state = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+        counts = inputs.batch_sizes
+        # both directions take their steps together: the second reads each sentence from its end
+        orders = [slice(None), _reversed_order(counts)][: len(self.inputs)]
+        projected = torch.stack(
+            [product(inputs.data[order]) for product, order in zip(self.inputs, orders, strict=True)]
+        )
+        rows = int(counts[0])
+        state = tuple(inputs.data.new_zeros(len(orders), rows, self.hidden_size) for _ in range(self.state_count))
+        outputs, ended = [], []
+        for gates in projected.split(counts.tolist(), 1):
+            if (count := gates.shape[1]) < rows:
+                ended.append(tuple(part[:, count:] for part in state))
+                state, rows = tuple(part[:, :count] for part in state), count
+            recurrent = torch.stack([product(part) for product, part in zip(self.states, state[0], strict=True)])
+            state = self.step(gates, recurrent, state)
+            outputs.append(state[0])
+        state = tuple(torch.cat(parts, 1) for parts in zip(state, *reversed(ended), strict=True))
+        output = torch.cat(outputs, 1)
+        output = torch.cat([part[order] for part, order in zip(output, orders, strict=True)], -1)
         if inputs.unsorted_indices is not None:
             state = tuple(part.index_select(1, inputs.unsorted_indices) for part in state)
-        return inputs._replace(data=torch.cat(outputs, -1)), state if len(state) == 2 else state[0]
+        return inputs._replace(data=output), state if len(state) == 2 else state[0]
 
-    def _run(self, direction: int, inputs: PackedSequence) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Returns outputs (tokens, H) and last state, `parts` tensors (B, H), of the direction 0 or 1."""
-        steps = list(self.inputs[direction](inputs.data).split(inputs.batch_sizes.tolist()))
-        rows = len(steps[0])
-        state = tuple(inputs.data.new_zeros(rows, self.hidden_size) for _ in range(self.cell.state_count))
-        outputs = []
-        for projected in reversed(steps) if direction else steps:
-            count = len(projected)
-            reading = tuple(part[:count] for part in state)
-            new = self.cell.step(projected, self.states[direction](reading[0]), reading)
-            outputs.append(new[0])
-            if count < rows:
-                new = tuple(torch.cat([part, old[count:]]) for part, old in zip(new, state, strict=True))
-            state = new
-        return torch.cat(outputs[::-1] if direction else outputs), state
+
+def _reversed_order(batch_sizes: torch.Tensor) -> torch.Tensor:
+    """Returns for each place of a packed sequence the place where its sentence's tokens stand the other way round."""
+    starts = batch_sizes.cumsum(0) - batch_sizes
+    steps = torch.arange(len(batch_sizes)).repeat_interleave(batch_sizes)
+    sentences = torch.arange(len(steps)) - starts[steps]
+    lengths = torch.bincount(sentences)
+    return starts[lengths[sentences] - 1 - steps] + sentences
 
 
 def _quantize_former_layer(layer: Int8Layer, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
@@ -155,15 +216,20 @@ class Int8Cell(nn.Module):
     Args:
         layer (`nn.RNNBase`): a single layer.
         embedding_size (`int`): width of the part of its input that is a token's embedding; the rest is fed back.
+        fed_limit, state_limit (`float`, *optional*): largest absolute values of what is fed back, and of its state.
     """
 
-    def __init__(self, layer: nn.RNNBase, embedding_size: int) -> None:
+    def __init__(
+        self, layer: nn.RNNBase, embedding_size: int, fed_limit: float | None, state_limit: float | None
+    ) -> None:
         super().__init__()
         ((weight_ih, weight_hh, bias_ih, bias_hh),) = layer.all_weights
+        factor = _halve_gates(layer.mode, layer.hidden_size)
         embeddings, fed = weight_ih.tensor_split([embedding_size], dim=1)
-        self.embeddings = Int8Linear(embeddings, bias_ih) if embedding_size else None
-        self.fed = Int8Linear(fed, None if embedding_size else bias_ih) if fed.shape[1] else None
-        self.state = Int8Linear(weight_hh, bias_hh)
+        self.embeddings = Int8Linear(embeddings, bias_ih, None, factor) if embedding_size else None
+        fed_bias = None if embedding_size else bias_ih
+        self.fed = Int8Linear(fed, fed_bias, fed_limit, factor) if fed.shape[1] else None
+        self.state = Int8Linear(weight_hh, bias_hh, state_limit, factor)
         self.register_load_state_dict_pre_hook(_read_former_name)
 
 
@@ -173,23 +239,47 @@ def _read_former_name(cell: Int8Cell, state_dict: dict[str, torch.Tensor], prefi
         state_dict[name.replace("words.", "embeddings.")] = state_dict.pop(name)
 
 
+class Limits(NamedTuple):
+    """The largest absolute values of activations, as the configuration bounds them; `None` where it does not."""
+
+    memory: float | None
+    state: float | None
+    hidden: float | None
+    attentional: float | None
+
+    @classmethod
+    def of(cls, config: RnnAttnConfig) -> "Limits":
+        """Returns the limits. States are products or averages of numbers in [-1, 1], residual layers add them up."""
+        memory = config.encoder_layers if config.encoder_residual else 1
+        is_bounded = config.bridge != "dense" or config.bridge_activation == "tanh"
+        state, hidden = (1, config.decoder_layers if config.decoder_residual else 1) if is_bounded else (None, None)
+        return cls(memory, state, hidden, 1 if config.attentional_activation == "tanh" else None)
+
+
 class Int8Recurrence(AttentionalRecurrence):
     """The decoder recurrence with int8 products.
 
     Args:
         config ([`RnnAttnConfig`])
         trained ([`AttentionalRecurrence`]): the float32 recurrence of that configuration.
+        limits ([`Limits`]): of that configuration.
     """
 
     has_fused_layers = False
     layers: Any  # an `nn.ModuleList` of [`Int8Cell`]
 
-    def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence) -> None:
+    def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence, limits: Limits) -> None:
         super().__init__(config)
+        self.cell = self.cell._replace(step=STEP_FUNCTIONS[config.decoder_cell_type])
+        self.limits = limits
         self.attention, self.combine = trained.attention, trained.combine
-        embedding_sizes = [config.decoder_embedding_size] + [0] * (config.decoder_layers - 1)
         layers = cast(Iterable[nn.RNNBase], trained.layers)
-        self.layers = nn.ModuleList(map(Int8Cell, layers, embedding_sizes))
+        self.layers = nn.ModuleList(
+            Int8Cell(layer, 0, limits.hidden, limits.state)
+            if index
+            else Int8Cell(layer, config.decoder_embedding_size, limits.attentional, limits.state)
+            for index, layer in enumerate(layers)
+        )
 
     def _layer_products(self):
         return self.layers[0].embeddings, [(layer.fed, layer.state) for layer in self.layers]
@@ -201,15 +291,40 @@ class Int8Recurrence(AttentionalRecurrence):
         # each share has int8 activations of its own
         return lambda embeddings, attentional: first.embeddings(embeddings) + first.fed(attentional)
 
-    # Sums over the source have an order that depends on the batch. In float64 nothing of that is left in float32.
-
     def _products(self, first: Any, layers: Any, memory: SourceMemory, beams: int = 1):
-        states, keys = (None if part is None else part.double() for part in (memory.states, memory.keys))
-        return super()._products(first, layers, memory._replace(states=states, keys=keys), beams)
+        products = super()._products(first, layers, memory, beams)
+        if (attended := products.attended) is None:
+            return products
+        match = attended.match and partial(_match, keys=_in_steps(attended.match.weight), limit=self.limits.hidden)
+        read = partial(_read, states=_in_steps(memory.states, self.limits.memory))
+        return products._replace(attended=attended._replace(match=match, read=read))
 
     def _attend(self, hidden: torch.Tensor, products: Any, positions: torch.Tensor):
+        # the sum of a softmax has an order that depends on the padding: in float64 nothing of it is left in the weights
         attentional, weights = super()._attend(hidden.double(), products, positions)
         return attentional.float(), None if weights is None else weights.float()
+
+
+# Attention sums whole numbers that float32 holds exactly, whatever the order: H * 127 * 127 and 2**16 * 127 < 2**24.
+
+
+def _in_steps(rows: torch.Tensor, limit: float | None = None) -> tuple[torch.Tensor, torch.Tensor | float]:
+    """Returns rows (..., width) as whole numbers of steps, and the steps: of `limit`, or else of each row (..., 1)."""
+    step = rows.abs().amax(-1, keepdim=True).clamp_min(1e-8) / 127 if limit is None else limit / 127
+    return (rows / step).round_().float(), step
+
+
+def _match(
+    query: torch.Tensor, keys: tuple[torch.Tensor, torch.Tensor], limit: float | None
+) -> torch.Tensor:
+    """Returns the scores (B, T, S) of queries (B, T, H)."""
+    steps, step = _in_steps(query, limit)
+    return (steps @ keys[0].transpose(1, 2)).to(query.dtype) * keys[1].transpose(1, 2) * step
+
+
+def _read(weights: torch.Tensor, states: tuple[torch.Tensor, float]) -> torch.Tensor:
+    """Returns the contexts (B, T, M) of weights (B, T, S)."""
+    return ((weights * 2**16).round_().float() @ states[0]).to(weights.dtype) * (states[1] / 2**16)
 
 
 def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGeneration:
@@ -233,11 +348,18 @@ def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGen
     _check_finite(model, "the model")
     model.eval().requires_grad_(False)
     encoder, decoder = model.model.encoder, model.model.decoder
-    encoder.layers = nn.ModuleList(map(Int8Layer, cast(Iterable[nn.RNNBase], encoder.layers)))
-    decoder.recurrence = Int8Recurrence(model.config, decoder.recurrence).eval()
+    limits = Limits.of(model.config)
+    encoder.layers = nn.ModuleList(
+        Int8Layer(cast(nn.RNNBase, layer), limits.memory if index else None)
+        for index, layer in enumerate(encoder.layers)
+    )
+    decoder.recurrence = Int8Recurrence(model.config, decoder.recurrence, limits).eval()
+    attended = None if limits.memory is None or limits.hidden is None else max(limits.memory, limits.hidden)
+    limit_of = {"combine": attended, "memory_projection": limits.memory, "lm_head": limits.attentional}
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.Linear):
-            model.set_submodule(name, Int8Linear(module.weight, module.bias))
+            limit = limit_of.get(name.rpartition(".")[2])
+            model.set_submodule(name, Int8Linear(module.weight, module.bias, limit))
     return model
 
 
