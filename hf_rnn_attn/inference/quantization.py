@@ -8,7 +8,6 @@ depend on its batch: each row has a scale of its own, and products are sums of i
 """
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -28,12 +27,12 @@ from ..model.recurrence_rnn_attn import AttentionalRecurrence, SourceMemory
 
 WEIGHTS_NAME = "int8.safetensors"
 
-# activations lie within 63 steps of their zero point 64: sums of two products of 7 and 8 bits fit into the 16 bits in
+# activations lie within 64 steps of their zero point 64: sums of two products of 7 and 8 bits fit into the 16 bits in
 # which processors without wider ones form them
-STEPS, ZERO_POINT = 63, 64
+STEPS, ZERO_POINT = 64, 64
 
-# oneDNN compiles a kernel for every number of rows that it sees; beyond this they come in multiples of it
-ROWS_AT_A_TIME = 8
+# oneDNN compiles a kernel for every number of rows that it sees: more than 8 come in multiples of 16
+FEW_ROWS, ROWS_AT_A_TIME = 8, 16
 
 
 class Int8Linear(nn.Module):
@@ -85,21 +84,21 @@ class Int8Linear(nn.Module):
         rows = inputs.reshape(-1, self.in_features).float()
         if self.limit is None:
             largest = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-8)
-            steps = torch.addcdiv(self.centre, rows, largest, value=STEPS).to(torch.uint8)
-            product = self.multiply(steps, None).mul_(largest)
+            product = self._multiply(torch.addcdiv(self.centre, rows, largest, value=STEPS), None).mul_(largest)
             if self.added is not None:
                 product += self.added
         else:
-            product = self.multiply(torch.add(self.centre, rows, alpha=STEPS / self.limit).to(torch.uint8), self.added)
+            product = self._multiply(torch.add(self.centre, rows, alpha=STEPS / self.limit), self.added)
         return product.view(*inputs.shape[:-1], self.out_features).to(inputs.dtype)
 
-    def multiply(self, steps: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
-        """Returns the product of quantised rows (N, in), and `added` (out,), in float32."""
+    def _multiply(self, steps: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
+        """Returns the product of rows (N, in), in steps from 0, and `added` (out,), in float32."""
+        steps = steps.to(torch.uint8)
         if self.packed is None:
             product = torch._int_mm((steps - ZERO_POINT).view(torch.int8), self.weight.t()) * self.step_scale
             return product if added is None else product.add_(added)
         count = len(steps)
-        if count > ROWS_AT_A_TIME and count % ROWS_AT_A_TIME:
+        if count > FEW_ROWS and count % ROWS_AT_A_TIME:
             steps = F.pad(steps, (0, 0, 0, -count % ROWS_AT_A_TIME))
         # one scale for all rows, and no output scale or function after it
         options = (1.0, 0, torch.float32, "none", [], "")
@@ -184,7 +183,8 @@ class Int8Layer(nn.Module):
             state = self.step(gates, recurrent, state)
             outputs.append(state[0])
         state = tuple(torch.cat(parts, 1) for parts in zip(state, *reversed(ended), strict=True))
-        output = torch.cat(outputs, 1)
+        # whole steps: see the attention, which sums them
+        output = _round(torch.cat(outputs, 1), -7)
         output = torch.cat([part[order] for part, order in zip(output, orders, strict=True)], -1)
         if inputs.unsorted_indices is not None:
             state = tuple(part.index_select(1, inputs.unsorted_indices) for part in state)
@@ -271,7 +271,6 @@ class Int8Recurrence(AttentionalRecurrence):
     def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence, limits: Limits) -> None:
         super().__init__(config)
         self.cell = self.cell._replace(step=STEP_FUNCTIONS[config.decoder_cell_type])
-        self.limits = limits
         self.attention, self.combine = trained.attention, trained.combine
         layers = cast(Iterable[nn.RNNBase], trained.layers)
         self.layers = nn.ModuleList(
@@ -295,9 +294,21 @@ class Int8Recurrence(AttentionalRecurrence):
         products = super()._products(first, layers, memory, beams)
         if (attended := products.attended) is None:
             return products
-        match = attended.match and partial(_match, keys=_in_steps(attended.match.weight), limit=self.limits.hidden)
-        read = partial(_read, states=_in_steps(memory.states, self.limits.memory))
-        return products._replace(attended=attended._replace(match=match, read=read))
+
+        def match(query: torch.Tensor) -> torch.Tensor:
+            return attended.match(_round(query, -7)).double()
+
+        def read(weights: torch.Tensor) -> torch.Tensor:
+            return attended.read(_round(weights, -14))
+
+        return products._replace(attended=attended._replace(match=attended.match and match, read=read))
+
+    def project_memory(self, states: torch.Tensor) -> torch.Tensor | None:
+        keys = super().project_memory(states)
+        if keys is None:
+            return None
+        # 128 steps for each token, as powers of two
+        return _round(keys, torch.frexp(keys.abs().amax(-1, keepdim=True)).exponent - 7)
 
     def _attend(self, hidden: torch.Tensor, products: Any, positions: torch.Tensor):
         # the sum of a softmax has an order that depends on the padding: in float64 nothing of it is left in the weights
@@ -305,26 +316,14 @@ class Int8Recurrence(AttentionalRecurrence):
         return attentional.float(), None if weights is None else weights.float()
 
 
-# Attention sums whole numbers that float32 holds exactly, whatever the order: H * 127 * 127 and 2**16 * 127 < 2**24.
+def _round(numbers: torch.Tensor, exponent: torch.Tensor | int) -> torch.Tensor:
+    """Rounds to multiples of 2**exponent.
 
-
-def _in_steps(rows: torch.Tensor, limit: float | None = None) -> tuple[torch.Tensor, torch.Tensor | float]:
-    """Returns rows (..., width) as whole numbers of steps, and the steps: of `limit`, or else of each row (..., 1)."""
-    step = rows.abs().amax(-1, keepdim=True).clamp_min(1e-8) / 127 if limit is None else limit / 127
-    return (rows / step).round_().float(), step
-
-
-def _match(
-    query: torch.Tensor, keys: tuple[torch.Tensor, torch.Tensor], limit: float | None
-) -> torch.Tensor:
-    """Returns the scores (B, T, S) of queries (B, T, H)."""
-    steps, step = _in_steps(query, limit)
-    return (steps @ keys[0].transpose(1, 2)).to(query.dtype) * keys[1].transpose(1, 2) * step
-
-
-def _read(weights: torch.Tensor, states: tuple[torch.Tensor, float]) -> torch.Tensor:
-    """Returns the contexts (B, T, M) of weights (B, T, S)."""
-    return ((weights * 2**16).round_().float() @ states[0]).to(weights.dtype) * (states[1] / 2**16)
+    Attention so sums numbers that float32 holds exactly, whatever the order: steps of queries and keys (128 * 128 * H),
+    and of weights and states (2**14 * 128), are less than 2**24.
+    """
+    step = 2.0**exponent
+    return (numbers / step).round_() * step
 
 
 def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGeneration:
