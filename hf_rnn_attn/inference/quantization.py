@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from transformers import GenerationConfig
 
-from ..model.cells_rnn_attn import CELLS, CellState, tanh_step
+from ..model.cells_rnn_attn import CELLS, CellState
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.recurrence_rnn_attn import AttentionalRecurrence, SourceMemory
@@ -84,16 +84,27 @@ class Int8Linear(nn.Module):
         rows = inputs.reshape(-1, self.in_features).float()
         if self.limit is None:
             largest = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-8)
-            product = self._multiply(torch.addcdiv(self.centre, rows, largest, value=STEPS), None).mul_(largest)
+            steps = torch.addcdiv(self.centre, rows, largest, value=STEPS).to(torch.uint8)
+            product = self._multiply(steps, None).mul_(largest)
             if self.added is not None:
                 product += self.added
         else:
-            product = self._multiply(torch.add(self.centre, rows, alpha=STEPS / self.limit), self.added)
+            steps = torch.add(self.centre, rows, alpha=STEPS / self.limit).to(torch.uint8)
+            product = self._multiply(steps, self.added)
         return product.view(*inputs.shape[:-1], self.out_features).to(inputs.dtype)
 
+    def add_to(self, sums: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns `sums` (N, out) and the product of `inputs` (N, in); may overwrite `sums`."""
+        if self.packed is None or self.limit is None:
+            return sums + self(inputs)
+        steps = torch.add(self.centre, inputs, alpha=STEPS / self.limit).to(torch.uint8)
+        options = (1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "")
+        return torch.ops.onednn.qlinear_pointwise.binary(
+            steps, 1.0, ZERO_POINT, self.packed, self.step_scale, self.zeros, sums.contiguous(), self.added, *options
+        )
+
     def _multiply(self, steps: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
-        """Returns the product of rows (N, in), in steps from 0, and `added` (out,), in float32."""
-        steps = steps.to(torch.uint8)
+        """Returns the product of whole steps (N, in), and `added` (out,), in float32."""
         if self.packed is None:
             product = torch._int_mm((steps - ZERO_POINT).view(torch.int8), self.weight.t()) * self.step_scale
             return product if added is None else product.add_(added)
@@ -108,8 +119,24 @@ class Int8Linear(nn.Module):
         return product[:count]
 
 
-# Steps of cells. The rows of gates with a sigmoid are halved: σ(x) = (1 + tanh(x / 2)) / 2. An element's `torch.sigmoid`
-# depends on its place among the others, `torch.tanh` does not.
+class Int8Directions(nn.ModuleList):
+    """Products of the same sizes, one for each direction; called and added like one [`Int8Linear`]."""
+
+    def forward(self, inputs: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Returns the products (directions, N, out) of `inputs`, (N, in) for each direction."""
+        return torch.stack([product(part) for product, part in zip(self, inputs, strict=True)])
+
+    def add_to(self, sums: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        """Adds the products of `inputs` (directions, N, in) to `sums` (directions, N, out), in place."""
+        for product, part_sums, part in zip(self, sums, inputs, strict=True):
+            if (added := product.add_to(part_sums, part)).data_ptr() != part_sums.data_ptr():
+                part_sums.copy_(added)
+        return sums
+
+
+# Steps of cells, as those of CELLS; `recurrent` is the product with the state's weights, yet to be formed. Gates with
+# a sigmoid come halved: σ(x) = (1 + tanh(x / 2)) / 2. An element's `torch.sigmoid` depends on its place among the
+# others, its `torch.tanh` does not.
 
 
 def _halve_gates(mode: str, hidden_size: int) -> torch.Tensor | None:
@@ -118,25 +145,30 @@ def _halve_gates(mode: str, hidden_size: int) -> torch.Tensor | None:
     return None if gates is None else torch.tensor(gates).repeat_interleave(hidden_size)
 
 
-def _lstm_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState) -> CellState:
-    input_gate, forget_gate, candidate, output_gate = (projected + recurrent).tanh_().chunk(4, -1)
-    cell = torch.addcmul(state[1], forget_gate, state[1])
+def _lstm_step(projected: torch.Tensor, recurrent: Any, state: CellState) -> CellState:
+    hidden, cell = state
+    input_gate, forget_gate, candidate, output_gate = recurrent.add_to(projected, hidden).tanh_().chunk(4, -1)
+    cell = torch.addcmul(cell, forget_gate, cell)
     cell = cell.add_(torch.addcmul(candidate, input_gate, candidate)).mul_(0.5)
     hidden = torch.tanh(cell)
     return torch.addcmul(hidden, output_gate, hidden).mul_(0.5), cell
 
 
-def _gru_step(projected: torch.Tensor, recurrent: torch.Tensor, state: CellState) -> CellState:
+def _gru_step(projected: torch.Tensor, recurrent: Any, state: CellState) -> CellState:
     (hidden,) = state
-    size = 2 * hidden.shape[-1]
-    reset, update = (projected[..., :size] + recurrent[..., :size]).tanh_().chunk(2, -1)
-    candidate_rec = recurrent[..., size:]
-    share = torch.addcmul(candidate_rec, reset, candidate_rec).mul_(0.5)
-    candidate = share.add_(projected[..., size:]).tanh_()
+    (gates, candidate), (gates_rec, candidate_rec) = (
+        product.tensor_split([2 * hidden.shape[-1]], -1) for product in (projected, recurrent(hidden))
+    )
+    reset, update = (gates + gates_rec).tanh_().chunk(2, -1)
+    candidate = torch.addcmul(candidate_rec, reset, candidate_rec).mul_(0.5).add_(candidate).tanh_()
     return (torch.addcmul(candidate + hidden, update, hidden - candidate).mul_(0.5),)
 
 
-STEP_FUNCTIONS = {"lstm": _lstm_step, "gru": _gru_step, "rnn_tanh": tanh_step}
+def _tanh_step(projected: torch.Tensor, recurrent: Any, state: CellState) -> CellState:
+    return (torch.tanh(recurrent.add_to(projected, state[0])),)
+
+
+STEP_FUNCTIONS = {"lstm": _lstm_step, "gru": _gru_step, "rnn_tanh": _tanh_step}
 
 
 class Int8Layer(nn.Module):
@@ -154,7 +186,7 @@ class Int8Layer(nn.Module):
         self.hidden_size = layer.hidden_size
         factor = _halve_gates(layer.mode, layer.hidden_size)
         self.inputs, self.states = (
-            nn.ModuleList(Int8Linear(weights[kind], weights[kind + 2], limit, factor) for weights in layer.all_weights)
+            Int8Directions(Int8Linear(weights[kind], weights[kind + 2], limit, factor) for weights in layer.all_weights)
             # a state is a product of numbers in [-1, 1], or an average of them
             for kind, limit in ((0, limit), (1, 1.0))
         )
@@ -169,9 +201,7 @@ class Int8Layer(nn.Module):
         counts = inputs.batch_sizes
         # both directions take their steps together: the second reads each sentence from its end
         orders = [slice(None), _reversed_order(counts)][: len(self.inputs)]
-        projected = torch.stack(
-            [product(inputs.data[order]) for product, order in zip(self.inputs, orders, strict=True)]
-        )
+        projected = self.inputs([inputs.data[order] for order in orders])
         rows = int(counts[0])
         state = tuple(inputs.data.new_zeros(len(orders), rows, self.hidden_size) for _ in range(self.state_count))
         outputs, ended = [], []
@@ -179,8 +209,7 @@ class Int8Layer(nn.Module):
             if (count := gates.shape[1]) < rows:
                 ended.append(tuple(part[:, count:] for part in state))
                 state, rows = tuple(part[:, :count] for part in state), count
-            recurrent = torch.stack([product(part) for product, part in zip(self.states, state[0], strict=True)])
-            state = self.step(gates, recurrent, state)
+            state = self.step(gates, self.states, state)
             outputs.append(state[0])
         state = tuple(torch.cat(parts, 1) for parts in zip(state, *reversed(ended), strict=True))
         # whole steps: see the attention, which sums them
@@ -281,14 +310,15 @@ class Int8Recurrence(AttentionalRecurrence):
         )
 
     def _layer_products(self):
-        return self.layers[0].embeddings, [(layer.fed, layer.state) for layer in self.layers]
+        # a step forms the product of the state itself
+        return self.layers[0].embeddings, [(layer.fed, lambda _, layer=layer: layer.state) for layer in self.layers]
 
     def _first_product(self):
         first = self.layers[0]
         if not self.input_feeding:
             return lambda embeddings, _: first.embeddings(embeddings)
         # each share has int8 activations of its own
-        return lambda embeddings, attentional: first.embeddings(embeddings) + first.fed(attentional)
+        return lambda embeddings, attentional: first.fed.add_to(first.embeddings(embeddings), attentional)
 
     def _products(self, first: Any, layers: Any, memory: SourceMemory, beams: int = 1):
         products = super()._products(first, layers, memory, beams)
