@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from small_models import CELLS, SOURCES, TARGETS, make_model, mask_of, pad
 from torch import nn
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import hf_rnn_attn
 from hf_rnn_attn.inference.quantization import (
@@ -71,9 +71,10 @@ def test_an_encoder_layer_is_near_to_the_one_it_replaces(kind, bidirectional):
         (actual, actual_state), (expected, state) = quantized(batch), layer(batch)
         if batch is packed:
             actual, expected = actual.data, expected.data
-        torch.testing.assert_close(actual, expected, atol=0.03, rtol=0)
+        # half a step (1/128) of 8 states with weights of up to 8 ** -0.5 each, and as much from the inputs
+        torch.testing.assert_close(actual, expected, atol=0.045, rtol=0)
         for left, right in zip(torch.atleast_3d(*actual_state), torch.atleast_3d(*state), strict=True):
-            torch.testing.assert_close(left, right, atol=0.03, rtol=0)
+            torch.testing.assert_close(left, right, atol=0.045, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,9 @@ def test_logits_are_near_and_not_equal(options):
     with torch.no_grad():
         expected = model(**INPUTS).logits
         actual = quantize(copy.deepcopy(model))(**INPUTS).logits
+    # one step of an activation; the states of an untrained model are a few steps large, so no relation to the logits
     error = (actual - expected).abs().max()
-    assert 0 < error < 0.1 * expected.abs().max()
+    assert 0 < error < 1 / 64
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -129,6 +131,54 @@ def test_what_cannot_be_quantised_is_refused(tmp_path):
         quantize(make_model())
     with pytest.raises(ValueError, match="not quantised"):
         save_quantized(small_model(), tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"encoder_hidden_size": 50, "decoder_hidden_size": 100}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    OPTIONS
+    + [{"encoder_cell_type": c, "decoder_cell_type": c} for c in CELLS]
+    + [{"attention_score": "location"}, {"attentional_activation": "none"}, {"bridge_activation": "none"}],
+    ids=str,
+)
+def test_logits_do_not_depend_on_the_batch(options, sizes):
+    model = quantize(small_model(**(sizes | options)))
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 20, (20,), generator=generator).tolist()
+    sources = [torch.randint(4, 12, (length,), generator=generator).tolist() for length in lengths]
+    targets = torch.randint(4, 12, (20, 4), generator=generator)
+
+    def score(numbers):
+        rows = [sources[number] for number in numbers]
+        return model(pad(rows, 0), attention_mask=mask_of(rows), decoder_input_ids=targets[numbers]).logits
+
+    with torch.no_grad():
+        together = score(list(range(20)))
+        assert torch.equal(together, torch.cat([score([number]) for number in range(20)]))
+        assert torch.equal(together[7:], score(list(range(7, 20))))
+
+
+SENTENCES = [
+    f"{subject} {verb} {rest}"
+    for subject in ("Ich", "Mein Bruder, der in Berlin wohnt,", "Die alte Frau", "Tom", "Niemand")
+    for verb in ("kauft", "sieht heute", "wollte gestern nicht", "hat noch nie")
+    for rest in ("das Haus.", "im Garten einen Hund gesehen.", "mit uns ins Kino gehen, weil es so stark regnete!")
+]
+
+
+def test_translations_of_a_trained_model_do_not_depend_on_their_batch():
+    folder = hf_rnn_attn.BUNDLED["de", "en"]
+    model, tokenizer = quantize(AutoModelForSeq2SeqLM.from_pretrained(folder)), AutoTokenizer.from_pretrained(folder)
+
+    def translate(lines):
+        batch = tokenizer(lines, padding=True, return_tensors="pt")
+        words = model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], max_length=24)
+        return tokenizer.batch_decode(words, skip_special_tokens=True)
+
+    alone = [translate([line])[0] for line in SENTENCES]
+    for size in (60, 32, 7):
+        batches = [SENTENCES[start : start + size] for start in range(0, 60, size)]
+        assert [text for batch in batches for text in translate(batch)] == alone
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Dynamic int8 quantisation for CPUs: linear and recurrent weights in 8 bits, activations in 7 bits row by row.
+"""int8 quantisation for CPUs: linear and recurrent weights in 8 bits, activations in 7 bits.
 
 Holds the layers that compute so, the conversion of a trained model, and its saving and loading. Knows nothing of
 training: a quantised model has no gradient. Embedding tables stay in float32. What comes out for a sentence does not
-depend on its batch: each row has a scale of its own, and products are sums of integers.
+depend on its batch: activations have a fixed scale where their range is known, and else one for each row, and products
+are sums of whole numbers.
 """
 
 from collections.abc import Iterable
@@ -94,9 +95,9 @@ class Int8Linear(nn.Module):
         return product.view(*inputs.shape[:-1], self.out_features).to(inputs.dtype)
 
     def add_to(self, sums: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns `sums` (N, out) and the product of `inputs` (N, in); may overwrite `sums`."""
+        """Returns `sums` (N, out) and the product of `inputs` (N, in); overwrites `sums` if that is contiguous."""
         if self.packed is None or self.limit is None:
-            return sums + self(inputs)
+            return sums.add_(self(inputs))
         steps = torch.add(self.centre, inputs, alpha=STEPS / self.limit).to(torch.uint8)
         options = (1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "")
         return torch.ops.onednn.qlinear_pointwise.binary(
@@ -128,9 +129,8 @@ class Int8Directions(nn.ModuleList):
 
     def add_to(self, sums: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Adds the products of `inputs` (directions, N, in) to `sums` (directions, N, out), in place."""
-        for product, part_sums, part in zip(self, sums, inputs, strict=True):
-            if (added := product.add_to(part_sums, part)).data_ptr() != part_sums.data_ptr():
-                part_sums.copy_(added)
+        for product, part_sums, part in zip(cast(Iterable[Int8Linear], self), sums, inputs, strict=True):
+            product.add_to(part_sums, part)
         return sums
 
 
@@ -322,18 +322,17 @@ class Int8Recurrence(AttentionalRecurrence):
 
     def _products(self, first: Any, layers: Any, memory: SourceMemory, beams: int = 1):
         products = super()._products(first, layers, memory, beams)
-        if (attended := products.attended) is None:
+        if products.attended is None:
             return products
-
-        def match(query: torch.Tensor) -> torch.Tensor:
-            return attended.match(_round(query, -7)).double()
-
-        def read(weights: torch.Tensor) -> torch.Tensor:
-            return attended.read(_round(weights, -14))
-
-        return products._replace(attended=attended._replace(match=attended.match and match, read=read))
+        match, read = products.attended.match, products.attended.read
+        attended = products.attended._replace(
+            match=match and (lambda query: match(_round(query, -7)).double()),
+            read=lambda weights: read(_round(weights, -14).float()),
+        )
+        return products._replace(attended=attended)
 
     def project_memory(self, states: torch.Tensor) -> torch.Tensor | None:
+        """Returns the keys (B, S, H), in whole steps of each token, where the attention score has them."""
         keys = super().project_memory(states)
         if keys is None:
             return None
@@ -342,7 +341,9 @@ class Int8Recurrence(AttentionalRecurrence):
 
     def _attend(self, hidden: torch.Tensor, products: Any, positions: torch.Tensor):
         # the sum of a softmax has an order that depends on the padding: in float64 nothing of it is left in the weights
-        attentional, weights = super()._attend(hidden.double(), products, positions)
+        if products.attended is not None and products.attended.match is None:
+            hidden = hidden.double()
+        attentional, weights = super()._attend(hidden, products, positions)
         return attentional.float(), None if weights is None else weights.float()
 
 
