@@ -7,7 +7,7 @@ NEWEST := .venv-newest
 # a file's tests stay together, for they share models and servers
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-lowest test-newest lint clean
+.PHONY: demo test test-lowest test-newest lint site browser picture clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf-rnn-attn demo --output runs/demo
@@ -15,9 +15,10 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
-# the same packages, but for transformers, which lies in a folder of its own and comes first
+# the same packages, but for transformers, which lies in a folder of its own and comes first; the site and the course
+# are of the pinned packages
 test-lowest: $(VENV)/lowest/.installed
-	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(PARALLEL)
+	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(PARALLEL) --ignore tests/test_notebooks.py --ignore tests/test_site.py
 
 # what the package index has today, without the pins and the upper bounds; installed afresh each time
 test-newest:
@@ -32,6 +33,19 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# for tests/test_browser.py, where root may install it; elsewhere those tests skip themselves
+browser:
+	@command -v chromium || command -v google-chrome || [ "$$(id -u)" != 0 ] || ! command -v apt-get || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-noto-core; } || \
+		echo "no browser could be installed; the tests in it skip themselves"
+
+# of the attention page, for the documentation
+picture: $(VENV)/.installed
+	$(BIN)/python scripts/viewer_picture.py
+
+site: $(VENV)/.installed
+	$(BIN)/python -m zensical build --strict
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
@@ -42,4 +56,4 @@ $(VENV)/lowest/.installed: $(VENV)/.installed requirements-lowest.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .cache build dist *.egg-info
+	rm -rf $(VENV) $(NEWEST) .cache build site dist *.egg-info

@@ -203,6 +203,11 @@ def _add_train(commands):
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint in training.output_dir"
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="remove the earlier run in training.output_dir, or with --resume, go on though settings or pairs differ",
+    )
     parser.set_defaults(command="train")
 
 
@@ -231,13 +236,16 @@ def _add_evaluate(commands):
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
     _add_replace_unknown(parser)
-    for side in ("source", "target"):
+    for side in ("source", "target", "features"):
         parser.add_argument(
             f"--{side}-column",
             type=lambda text: int(text) if text.isdecimal() else text,
             metavar="COLUMN",
             help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
         )
+    parser.add_argument(
+        "--features-separator", default=";", help="what stands between two features (default: %(default)s)"
+    )
     parser.add_argument(
         "--file-format", choices=["tsv", "csv", "jsonl", "parquet"], help="of a file of pairs; default: its suffix"
     )
@@ -260,9 +268,17 @@ def _add_translate(commands):
 
 
 def _add_attention(commands):
-    parser = commands.add_parser("attention", help="draw what the model looks at while it translates a sentence")
+    parser = commands.add_parser("attention", help="show what the model looks at while it translates")
     _add_model_options(parser)
-    parser.add_argument("text", help="the sentence")
+    parser.add_argument("text", nargs="+", help="sentences; a picture shows one")
+    parser.add_argument(
+        "--translation",
+        action="append",
+        metavar="TEXT",
+        help="look at this translation instead of the model's own; repeat it for each sentence",
+    )
+    parser.add_argument("--words", action="store_true", help="draw words instead of sub-words in a picture")
+    parser.add_argument("--title", help="default: the sentence and its translation")
     parser.add_argument(
         "-o", "--output", required=True, help="file to write: .html for a page, else a picture (.png, .svg, .pdf)"
     )

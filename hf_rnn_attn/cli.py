@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 from transformers.utils import logging
 
-from hf_rnn_attn_cli import MOST_BEAM_TOKENS, MOST_BEAMS, PROGRAM, build_parser, main
+from hf_rnn_attn_cli import MOST_BEAM_TOKENS, PROGRAM, build_parser, main
 
 from . import BUNDLED, __version__
 from .inference.bulk import ResumableOutput, cut_long_lines, encode_lines, read_lines, read_progress, translate_lines
 from .inference.ensemble import load_ensemble
-from .inference.loading import explain, find_model, load_model
+from .inference.loading import find_model, load_model
 from .inference.quantization import quantize
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
@@ -35,6 +35,7 @@ from .model.pipeline_rnn_attn import translation_pipeline
 
 __all__ = ["build_parser", "main"]
 
+PICTURES = (".png", ".svg", ".pdf")
 # words of the source; the last group is open
 LENGTH_EDGES = (8, 12, 16, 20)
 # of a sentence whose attention is drawn, and of a dictionary
@@ -67,7 +68,7 @@ def train(arguments: Namespace) -> None:
     run.keep_freed_memory()
     run.keep_compiled_products()
     overrides = arguments.set + (["training.resume_from_checkpoint=true"] if arguments.resume else [])
-    run.train(load_recipe(arguments.recipe, overrides))
+    run.train(load_recipe(arguments.recipe, overrides), force=arguments.force)
 
 
 def evaluate(arguments: Namespace) -> None:
@@ -109,6 +110,8 @@ def _read_evaluation_pairs(arguments: Namespace) -> Any:
         data,
         source_column=arguments.source_column,
         target_column=arguments.target_column,
+        features_column=arguments.features_column,
+        features_separator=arguments.features_separator,
         file_format=arguments.file_format,
         on_bad_rows=arguments.on_bad_rows,
     )
@@ -189,25 +192,36 @@ def _read_replacements(dictionary: bool | str | None) -> dict:
 
 
 def attention(arguments: Namespace) -> None:
-    """Draws the attention behind a translation."""
-    from .visualization import attention_html, plot_attention
+    """Shows the attention behind translations."""
+    from .inspection import inspect_translations
+    from .visualization import AttentionPage, plot_attention
 
-    _check_text(arguments.text, "the sentence")
-    if not arguments.text.strip() or len(arguments.text) > DRAWN_CHARACTERS:
-        raise ValueError(f"expected a sentence of 1 to {DRAWN_CHARACTERS:,} characters, got {len(arguments.text):,}")
     _check_output(arguments.output)
+    suffix = Path(arguments.output).suffix.lower()
+    if suffix not in (".html", *PICTURES):
+        raise ValueError(f"{arguments.output}: expected a name that ends in .html, {', '.join(PICTURES)}")
+    if suffix != ".html" and len(arguments.text) > 1:
+        raise ValueError(f"{arguments.output}: a picture shows one sentence, got {len(arguments.text)}; write .html")
+    if suffix == ".html" and arguments.words:
+        raise ValueError(f"{arguments.output}: --words is for pictures; a page shows pieces and words")
+    for text in [*arguments.text, *(arguments.translation or [])]:
+        _check_text(text, "the sentence")
+        if not text.strip() or len(text) > DRAWN_CHARACTERS:
+            raise ValueError(f"expected a sentence of 1 to {DRAWN_CHARACTERS:,} characters, got {len(text):,}")
     translator = _load_translator(arguments.models, arguments.beams, output_attentions=True)
-    record = translator(arguments.text)[0]
-    title = f"{arguments.text} → {record['translation_text']}"
-    picture = (record["attention"], record["source_tokens"], record["target_tokens"])
-    if Path(arguments.output).suffix == ".html":
-        _write_file(arguments.output, attention_html(*picture, title=title).encode())
+    inspections = inspect_translations(translator, arguments.text, arguments.translation)
+    first, best = inspections[0], [inspection.hypotheses[0] for inspection in inspections]
+    title = arguments.title or (f"{first.source} → {best[0].text}" if len(best) == 1 else AttentionPage.title)
+    if suffix == ".html":
+        content = AttentionPage(inspections, title).html.encode()
     else:
+        words = (best[0].word_attention, first.source_words, best[0].words)
+        pieces = (best[0].attention, first.source_tokens, best[0].tokens)
         drawn = io.BytesIO()
-        plot_attention(*picture, title=title).savefig(drawn, format=Path(arguments.output).suffix[1:] or "png")
-        _write_file(arguments.output, drawn.getvalue())
-    print(record["translation_text"])
-    print(arguments.output)
+        plot_attention(*(words if arguments.words else pieces), title=title).savefig(drawn, format=suffix[1:])
+        content = drawn.getvalue()
+    _write_file(arguments.output, content)
+    print(*(hypothesis.text for hypothesis in best), arguments.output, sep="\n")
 
 
 def align(arguments: Namespace) -> None:
@@ -343,12 +357,9 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool
     else:
         for name in models:
             find_model(name)
-        with explain(" ".join(models)):
-            model, tokenizer = load_ensemble(models)
+        model, tokenizer = load_ensemble(models)
     if options.keys() & {"replace_unknown", "output_attentions"} and _lacks_attention(model):
         raise ValueError(f"{models[0]}: expected a model with attention, this one has none; choose another --model")
-    if beams is None and (model.generation_config.num_beams or 1) > MOST_BEAMS:
-        raise ValueError(f"{models[0]}: its generation_config.json asks for too many beams; set --beams")
     options |= {} if beams is None else {"num_beams": beams}
     options |= {"device": "cpu"} if int8 else {}
     translator = translation_pipeline(model=model, tokenizer=tokenizer, **options)

@@ -53,6 +53,7 @@ HEADER_NAMES = {
 }
 
 PAIR_FEATURES = Features({"source": Value("string"), "target": Value("string"), "place": Value("string")})
+TAGGED_PAIR_FEATURES = Features({**PAIR_FEATURES, "features": List(Value("string"))})
 ENCODED_FEATURES = Features(
     {"input_ids": List(Value("int32")), "attention_mask": List(Value("int8")), "labels": List(Value("int32"))}
 )
@@ -72,7 +73,33 @@ class Row(NamedTuple):
     place: str
     source: Any = None
     target: Any = None
+    features: Any = None
     problem: str | None = None
+
+
+class Columns(NamedTuple):
+    """Names or numbers, from 1, of the columns of a table."""
+
+    source: str | int | None = None
+    target: str | int | None = None
+    features: str | int | None = None
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the columns are numbered."""
+        return any(isinstance(column, int) for column in self)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns that are read."""
+        features = () if self.features is None else (str(self.features),)
+        return (str(self.source or "source"), str(self.target or "target"), *features)
+
+    def check(self):
+        """Raises for columns of which some have names and some have numbers."""
+        given = [self.source, self.target, *([] if self.features is None else [self.features])]
+        if self.has_numbers and not all(isinstance(column, int) and column >= 1 for column in given):
+            raise DataError(f"expected names of columns, or numbers from 1 for all that are read, got {given}")
 
 
 class Tally:
@@ -109,6 +136,8 @@ def read_pairs(
     *,
     source_column: str | PositiveInt | None = None,
     target_column: str | PositiveInt | None = None,
+    features_column: str | PositiveInt | None = None,
+    features_separator: Annotated[str, Field(min_length=1)] = ";",
     file_format: Literal["tsv", "csv", "jsonl", "parquet"] | None = None,
     streaming: bool = False,
     on_bad_rows: Literal["error", "skip"] = "error",
@@ -129,6 +158,10 @@ def read_pairs(
             "translation" that holds a dict, they are keys of that dict (`"de"`, `"en"`). Numbers, from 1, are for TSV
             and CSV files without a header. A TSV file has a header where a name is given; without names or numbers it
             has two columns and no header.
+        features_column (`str` or `int`, *optional*):
+            Column of tags such as `V;IND;PST`. They stand before the source as `[V][IND][PST]`, and are one token each
+            for a tokenizer that was trained with them.
+        features_separator (`str`, *optional*, defaults to `";"`): What stands between two tags.
         file_format (`str`, *optional*): Reads the files as this format whatever they are called.
         streaming (`bool`): Read while iterating, for what does not fit in memory. Bad rows are then reported in every
             pass. `shuffle` the data set after `encode_pairs`, not before.
@@ -140,7 +173,8 @@ def read_pairs(
 
     Returns:
         `Dataset`, or `IterableDataset` with `streaming=True`: string columns "source", "target" and "place" ("a.tsv,
-        line 7"). Lines count from 1; rows of Parquet files and data sets from 0, as they are indexed.
+        line 7"); with `features_column` also "features", the list of the row's (`["[V]", "[IND]", "[PST]"]`).
+        Lines count from 1; rows of Parquet files and data sets from 0, as they are indexed.
 
     Raises:
         DataError: a bad row; two text files with different numbers of lines (always: there is no telling which lines
@@ -159,22 +193,21 @@ def read_pairs(
         raise ValueError(f"on_bad_rows must be 'error' or 'skip', got {on_bad_rows!r}")
     # a tuple, because `from_generator` takes a list for shards, and each worker would count the bad rows of some files
     corpora = tuple(data) if isinstance(data, list) else (data,)
-    columns = (source_column, target_column)
-    numbers = [column for column in columns if isinstance(column, int)]
-    if numbers and (len(numbers) < 2 or min(numbers) < 1):
-        raise DataError(f"source_column and target_column: expected two names or two numbers from 1, got {columns}")
+    columns = Columns(source_column, target_column, features_column)
+    columns.check()
     for corpus in corpora:
         check_corpus(corpus)
         _check_files(corpus, file_format)
     options = {
         "corpora": corpora,
-        "source_column": source_column,
-        "target_column": target_column,
+        "columns": columns,
+        "features_separator": features_separator,
         "file_format": file_format,
         "streaming": streaming,
         "on_bad_rows": on_bad_rows,
     }
-    return _build_dataset(_good_rows, options, PAIR_FEATURES, streaming)
+    schema = PAIR_FEATURES if features_column is None else TAGGED_PAIR_FEATURES
+    return _build_dataset(_good_rows, options, schema, streaming)
 
 
 def _build_dataset(rows: Callable[..., Iterator[dict]], options: dict, features: Features, streaming: bool):
@@ -228,17 +261,17 @@ def _format_of(corpus: str | Path | Mapping, file_format: str | None) -> str | N
     return None
 
 
-def _rows_of(corpus, source_column, target_column, file_format, streaming) -> Iterator[Row]:
+def _rows_of(corpus, columns: Columns, file_format: str | None, streaming: bool) -> Iterator[Row]:
     if _is_aligned(corpus):
         return _read_aligned(corpus["source"], corpus["target"])
     name = _format_of(corpus, file_format)
     if name is not None:
-        return READERS[name](Path(corpus), source_column, target_column)
+        return READERS[name](Path(corpus), columns)
     arguments = corpus if isinstance(corpus, Mapping) else {"path": str(corpus)}
-    return _read_dataset({"split": "train", **arguments, "streaming": streaming}, source_column, target_column)
+    return _read_dataset({"split": "train", **arguments, "streaming": streaming}, columns)
 
 
-def _good_rows(corpora: tuple, on_bad_rows: str, **options) -> Iterator[dict[str, str]]:
+def _good_rows(corpora: tuple, on_bad_rows: str, features_separator: str, **options) -> Iterator[dict[str, Any]]:
     """Yields the checked and cleaned rows of all corpora, and warns even if the reader of a stream stops early."""
     tally, total = Tally(), 0
     try:
@@ -249,7 +282,9 @@ def _good_rows(corpora: tuple, on_bad_rows: str, **options) -> Iterator[dict[str
                 source, target = squeeze(row.source), squeeze(row.target)
                 problem = "empty source" if not source else "empty target" if not target else None
             if problem is None:
-                yield {"source": source, "target": target, "place": row.place}
+                tags = _tags(row.features, features_separator)
+                pair = {"source": "".join(tags) + source, "target": target, "place": row.place}
+                yield pair if options["columns"].features is None else {**pair, "features": tags}
             elif on_bad_rows == "error":
                 raise DataError(f"{row.place}: {problem}. {ADVICE}")
             else:
@@ -261,18 +296,24 @@ def _good_rows(corpora: tuple, on_bad_rows: str, **options) -> Iterator[dict[str
         raise DataError(f"{names}: no usable pair in {total} rows" + (f": {tally}" if total else ""))
 
 
+def _tags(features: str | None, separator: str) -> list[str]:
+    return [f"[{squeeze(tag)}]" for tag in (features or "").split(separator) if squeeze(tag)]
+
+
 def _problem_of(row: Row) -> str | None:
-    for side, text in (("source", row.source), ("target", row.target)):
+    for side, text in (("source", row.source), ("target", row.target), ("features", row.features)):
+        if side == "features" and not text:
+            return None
         if text is None:
             return f"missing {side}"
         if not isinstance(text, str):
             return f"{side} is not text but {type(text).__name__}"
         if not text:
             return f"empty {side}"
-        if not _is_unicode(text):
-            return f"broken UTF-8 in {side}"
         if len(text) > MAX_TEXT:
             return f"{side} of more than {MAX_TEXT:,} characters"
+        if not _is_unicode(text):
+            return f"broken UTF-8 in {side}"
         if "\0" in text:
             return f"NUL character in {side}"
     return None
@@ -346,7 +387,7 @@ def _read_aligned(source_path: str | Path, target_path: str | Path) -> Iterator[
         )
     with _open_lines(source_path) as sources, _open_lines(target_path) as targets:
         for (number, source, problem), (_, target, other) in zip(sources, targets, strict=True):
-            yield Row(f"{source_path} and {target_path}, line {number}", source, target, problem or other)
+            yield Row(f"{source_path} and {target_path}, line {number}", source, target, problem=problem or other)
 
 
 def _count_lines(path: str | Path) -> int:
@@ -355,21 +396,19 @@ def _count_lines(path: str | Path) -> int:
 
 
 Record = tuple[int, list[str], str | None]
-Column = str | int | None
 
 
-def _read_tsv(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
+def _read_tsv(path: Path, columns: Columns) -> Iterator[Row]:
     """Reads tab-separated columns without quoting: a quotation mark is text."""
     with _open_lines(path) as lines:
         records = ((number, line.split("\t"), problem) for number, line, problem in lines)
-        named = isinstance(source_column, str) or isinstance(target_column, str)
-        yield from _table_rows(path, records, source_column, target_column, named)
+        named = any(columns) and not columns.has_numbers
+        yield from _table_rows(path, records, columns, named)
 
 
-def _read_csv(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
+def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
     with _open_lines(path) as lines:
-        named = not isinstance(source_column, int)
-        yield from _table_rows(path, _csv_records(lines), source_column, target_column, named)
+        yield from _table_rows(path, _csv_records(lines), columns, not columns.has_numbers)
 
 
 def _csv_records(lines: Iterator[Line]) -> Iterator[Record]:
@@ -394,9 +433,7 @@ def _csv_records(lines: Iterator[Line]) -> Iterator[Record]:
         yield number, fields, problems[0] if problems else None
 
 
-def _table_rows(
-    path: Path, records: Iterator[Record], source_column: Column, target_column: Column, named: bool
-) -> Iterator[Row]:
+def _table_rows(path: Path, records: Iterator[Record], columns: Columns, named: bool) -> Iterator[Row]:
     """Yields the rows of a table, whose first record is a header where the columns are `named`."""
     first = next(records, None)
     if first is None:
@@ -406,11 +443,10 @@ def _table_rows(
     if named:
         if problem:
             raise DataError(f"{path}, line 1: {problem}, where the names of the columns are expected")
-        columns = _column_names(path, source_column, target_column)
-        _check_columns(path, names, columns)
-        indices = [names.index(column) for column in columns]
-    elif isinstance(source_column, int) and isinstance(target_column, int):
-        indices = [source_column - 1, target_column - 1]
+        _check_columns(path, names, columns.names)
+        indices = [names.index(column) for column in columns.names]
+    elif columns.has_numbers:
+        indices = [column - 1 for column in columns if isinstance(column, int)]
     elif len(names) > 2 and problem is None:
         raise DataError(
             f"{path}: expected two columns, got {len(names)}: {names!r:.200}. Say which with source_column and "
@@ -420,25 +456,25 @@ def _table_rows(
         indices = [0, 1]
     if not named:
         chosen = [names[index] for index in indices if index < len(names)]
-        if problem is None and len(chosen) == 2 and all(name.lower() in HEADER_NAMES for name in chosen):
-            first = (*first[:2], f"{chosen[0]!r} and {chosen[1]!r} look like names of columns")
+        if problem is None and len(chosen) == len(indices) and all(name.lower() in HEADER_NAMES for name in chosen):
+            first = (*first[:2], f"{' and '.join(map(repr, chosen))} look like names of columns")
         records = chain([first], records)
     # by numbers, the other columns may be as they like
-    width = len(names) if named else 2 if source_column is None else math.inf
+    width = len(names) if named else math.inf if columns.has_numbers else 2
     for number, fields, problem in records:
         if problem is None and len(fields) > width:
             problem = f"{len(fields)} columns, more than {width}"
-        source, target = (fields[index] if index < len(fields) else None for index in indices)
-        yield Row(f"{path}, line {number}", source, target, problem)
+        texts = [fields[index] if index < len(fields) else None for index in indices]
+        yield Row(f"{path}, line {number}", *texts, problem=problem)
 
 
-def _column_names(where: Any, source_column: Column, target_column: Column) -> tuple[str, str]:
-    if isinstance(source_column, int) or isinstance(target_column, int):
+def _column_names(where: Any, columns: Columns) -> tuple[str, ...]:
+    if columns.has_numbers:
         raise DataError(f"{where}: expected names of columns, which this format has, got numbers")
-    return source_column or "source", target_column or "target"
+    return columns.names
 
 
-def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, str]):
+def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, ...]):
     twice = [column for column in columns if names.count(column) > 1]
     if twice:
         raise DataError(f"{path}: the column {twice[0]!r} is there twice; give each column a name of its own")
@@ -450,8 +486,8 @@ def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, str]):
         )
 
 
-def _read_jsonl(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
-    columns = _column_names(path, source_column, target_column)
+def _read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
+    names = _column_names(path, columns)
     with _open_lines(path) as lines:
         for number, line, problem in lines:
             place = f"{path}, line {number}"
@@ -461,7 +497,7 @@ def _read_jsonl(path: Path, source_column: Column, target_column: Column) -> Ite
             except (ValueError, RecursionError) as error:
                 record, problem = None, f"malformed JSON ({getattr(error, 'msg', error)})"
             if isinstance(record, dict):
-                yield _record_row(place, record, columns)
+                yield _record_row(place, record, names)
             else:
                 yield Row(place, problem=problem or "not a JSON object")
 
@@ -473,27 +509,27 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _record_row(place: str, record: dict[str, Any], columns: tuple[str, str]) -> Row:
+def _record_row(place: str, record: dict[str, Any], columns: tuple[str, ...]) -> Row:
     if columns[0] not in record and isinstance(record.get("translation"), dict):
         record = record["translation"]
-    for side, column in zip(("source", "target"), columns, strict=True):
+    for side, column in zip(Columns._fields, columns, strict=False):
         if column not in record:
             names = ", ".join(map(repr, record))
             return Row(place, problem=f"missing {side} (no {column!r} among {names:.200})")
-    return Row(place, record[columns[0]], record[columns[1]])
+    return Row(place, *(record[column] for column in columns))
 
 
-def _read_parquet(path: Path, source_column: Column, target_column: Column) -> Iterator[Row]:
-    columns = _column_names(path, source_column, target_column)
+def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
+    names = _column_names(path, columns)
     with _open(path, "rb") as file:
         try:
-            yield from _parquet_rows(path, pq.ParquetFile(file), columns)
+            yield from _parquet_rows(path, pq.ParquetFile(file), names)
         # pyarrow raises OSError for damaged pages
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: not a Parquet file, or a damaged one ({' '.join(str(error).split())})") from error
 
 
-def _parquet_rows(path: Path, parquet: pq.ParquetFile, columns: tuple[str, str]) -> Iterator[Row]:
+def _parquet_rows(path: Path, parquet: pq.ParquetFile, columns: tuple[str, ...]) -> Iterator[Row]:
     schema = parquet.schema_arrow
     nested = columns[0] not in schema.names and "translation" in schema.names
     _check_columns(path, _field_names(schema, nested), columns)
@@ -502,8 +538,8 @@ def _parquet_rows(path: Path, parquet: pq.ParquetFile, columns: tuple[str, str])
     # few rows at a time, because a long text that repeats is stored once and unpacked for each
     for batch in parquet.iter_batches(batch_size=32, columns=names):
         texts = [_parquet_texts(path, batch, column, nested) for column in columns]
-        for source, target in zip(*texts, strict=True):
-            yield Row(f"{path}, row {number}", source, target)
+        for row in zip(*texts, strict=True):
+            yield Row(f"{path}, row {number}", *row)
             number += 1
 
 
@@ -517,15 +553,17 @@ def _parquet_texts(path: Path, batch: pa.RecordBatch, column: str, nested: bool)
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise DataError(f"{path}: column {column!r} holds {array.type}, expected text (string)")
     # as bytes, because pyarrow raises on the whole batch when one text is not valid UTF-8
-    texts = array.cast(pa.large_binary()).to_pylist()
+    binary = array.cast(pa.large_binary())
+    # as much of a text as shows that it is too long, in characters of at most four bytes
+    texts = pc.binary_slice(binary, 0, 4 * MAX_TEXT + 4).to_pylist()
     return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
 
 
-def _read_dataset(arguments: dict, source_column: Column, target_column: Column) -> Iterator[Row]:
+def _read_dataset(arguments: dict, columns: Columns) -> Iterator[Row]:
     where = f"{arguments['path']} ({arguments['split']})"
-    columns = _column_names(where, source_column, target_column)
+    names = _column_names(where, columns)
     for number, record in enumerate(load_dataset(**arguments)):
-        yield _record_row(f"{where}, row {number}", record, columns)
+        yield _record_row(f"{where}, row {number}", record, names)
 
 
 READERS = {"tsv": _read_tsv, "csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}

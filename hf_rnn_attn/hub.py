@@ -25,11 +25,12 @@ from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, ModelCardD
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from . import __version__
 from .data import read_pairs
-from .inference.loading import load_model
+from .inference.loading import find_model
+from .model.checkpoint_rnn_attn import explain, load_config, load_tokenizer
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
 from .published import (
@@ -37,11 +38,12 @@ from .published import (
     LICENSE,
     LOCAL_CHECKPOINT,
     author_markdown,
+    check_files,
     checked_log,
     checked_results,
-    clean_folder,
     escape,
     keep_own_settings,
+    keep_tokenizer_settings,
     one_line,
     published_recipe,
 )
@@ -372,20 +374,40 @@ def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
 
 def _save_again(run_dir: Path, folder: Path) -> Path:
     """Saves what belongs to the model, its code included, and leaves everything else of a run behind."""
-    model, tokenizer = load_model(run_dir)
-    if model.config.model_type != RnnAttnConfig.model_type:
+    find_model(run_dir)
+    config = load_config(run_dir)
+    if config.model_type != RnnAttnConfig.model_type:
         raise ValueError(
             f"{run_dir}: the card describes models of the type {RnnAttnConfig.model_type}, got one of the type "
-            f"{model.config.model_type}; publish it with its own push_to_hub()"
+            f"{config.model_type}; publish it with its own push_to_hub()"
         )
+    with explain(run_dir, "model"):
+        model = AutoModelForSeq2SeqLM.from_pretrained(run_dir, config=config, trust_remote_code=False)
+        tokenizer = _known_tokenizer(run_dir)
+        model.check_tokenizer(tokenizer)
     if folder.exists():
         shutil.rmtree(folder)
     keep_own_settings(model)
     model.save_pretrained(folder)
-    tokenizer.chat_template = None
     tokenizer.save_pretrained(folder)
-    clean_folder(folder)
+    keep_tokenizer_settings(folder)
+    check_files(folder)
     return folder
+
+
+def _known_tokenizer(run_dir: Path) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a run from its known settings: of any key that ends in `_token`, the library makes a
+    token.
+    """
+    with tempfile.TemporaryDirectory() as known:
+        for name in ("tokenizer.json", "target_tokenizer.json", "tokenizer_config.json", CONFIG_FILE):
+            if (run_dir / name).is_file():
+                shutil.copy(run_dir / name, known)
+        try:
+            keep_tokenizer_settings(Path(known))
+            return load_tokenizer(known)
+        except (OSError, ValueError) as error:
+            raise ValueError(str(error).replace(known, str(run_dir))) from error
 
 
 def _shortest(examples: list[dict[str, str]]) -> dict[str, str]:

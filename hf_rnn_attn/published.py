@@ -22,9 +22,10 @@ from transformers.training_args import OptimizerNames
 
 from .data import encode_pairs, read_pairs
 from .evaluation import METRICS
+from .model.checkpoint_rnn_attn import read_settings
 from .model.configuration_rnn_attn import CellType, RnnAttnConfig
 from .tokenization import TokenizerKind, train_tokenizer
-from .training.callbacks import SCHEDULES
+from .training.callbacks import Schedule
 from .training.recipe import FILE_SUFFIXES
 
 
@@ -89,7 +90,7 @@ WORDS = {
         for words in (IntervalStrategy, SaveStrategy, SchedulerType, OptimizerNames)
         for member in words
     ),
-    *("none", "never", "min", "max", "loss", "eval_loss", *SCHEDULES, *BLEU.TOKENIZERS),
+    *("none", "never", "min", "max", "loss", "eval_loss", *get_args(Schedule), *BLEU.TOKENIZERS),
     *METRICS,
     *(f"eval_{metric}" for metric in METRICS),
 }
@@ -265,15 +266,18 @@ def keep_own_settings(model: PreTrainedModel) -> None:
     model.generation_config = GenerationConfig(**published_generation(vars(model.generation_config)))
 
 
-def clean_folder(folder: Path) -> None:
-    """Removes from a folder what a model has no need of: unknown files, and unknown settings of its tokenizer."""
+def keep_tokenizer_settings(folder: Path) -> None:
+    """Drops unknown keys from the settings of the tokenizer in a folder."""
+    file = folder / "tokenizer_config.json"
+    kept = {key: value for key, value in read_settings(file).items() if key in TOKENIZER_KEYS}
+    file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def check_files(folder: Path) -> None:
+    """Raises for a folder that holds something else than the files of a model."""
     for file in folder.iterdir():
         if not (file.is_file() and (FILES.fullmatch(file.name) or file.name in SETTINGS_FILES)):
             raise ValueError(f"{file}: not a file of a model; it would be published")
-    file = folder / "tokenizer_config.json"
-    settings = json.loads(file.read_text("utf-8"))
-    kept = {key: value for key, value in settings.items() if key in TOKENIZER_KEYS}
-    file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def one_line(text: Any) -> str:

@@ -5,17 +5,18 @@
 This file holds what a text becomes on its way to ids and back. It does not know where the text comes from, and it does
 not know the model.
 
-Every kind normalises to Unicode NFC (Hangul jamo and combining marks are composed where a composed character exists),
-makes one space of every run of white space, with none at the ends, writes a space as ▁ (U+2581; a ▁ in the text is
-read as a space) and appends `</s>`. White space is what Unicode calls so, and the zero-width space U+200B, which
-separates words; a byte-order mark U+FEFF is left out. Decoding with `skip_special_tokens=True` gives back the
-normalised text, with these exceptions:
+Every kind normalises to one Unicode form, NFC where nothing else is asked for (Hangul jamo and combining marks are
+composed where a composed character exists), makes one space of every run of white space, with none at the ends, writes
+a space as ▁ (U+2581; a ▁ in the text is read as a space) and appends `</s>`. White space is what Unicode calls so, and
+the zero-width space U+200B, which separates words; a byte-order mark U+FEFF is left out. Decoding with
+`skip_special_tokens=True` gives back the normalised text, with these exceptions:
 
 | kind | a token is | not given back |
 | --- | --- | --- |
 | bpe, unigram | a part of a word, a digit, a part of a run of other signs | nothing else |
 | char | a code point | characters that are not in the training text (`<unk>`) |
 | word | a run of letters, marks and digits, or one other sign | unknown words (`<unk>`); spaces that divide no words |
+| symbol | what stands between spaces, such as a phone | unknown symbols (`<unk>`) |
 
 bpe and unigram spell characters that they do not know in UTF-8 bytes and never need `<unk>`.
 The names of special tokens are ordinary text where they occur in a text (`split_special_tokens=True`): `<s>` is also
@@ -49,7 +50,8 @@ from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
 # the trainers set aside memory for it
 VocabularySize = Annotated[int, Field(ge=1, le=10_000_000)]
-TokenizerKind = Literal["bpe", "unigram", "word", "char"]
+TokenizerKind = Literal["bpe", "unigram", "word", "symbol", "char"]
+Normalization = Literal["nfc", "nfd", "nfkc", "nfkd", "none"]
 
 # their order gives their ids, 0 to 3
 SPECIAL_TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -71,6 +73,15 @@ LETTER = r"\p{L}\p{M}"
 # token or of a byte, all of which mix signs and letters, can be put together from text
 SUBWORD_PATTERN = f"{SPACE}?[{LETTER}]+|{SPACE}?\\p{{N}}|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]+|{SPACE}"
 WORD_PATTERN = f"{SPACE}?[{LETTER}\\p{{N}}]+|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]"
+SYMBOL_PATTERN = f"{SPACE}?[^{SPACE}]+"
+PATTERNS = {"bpe": SUBWORD_PATTERN, "unigram": SUBWORD_PATTERN, "word": WORD_PATTERN, "symbol": SYMBOL_PATTERN}
+UNICODE_FORMS = {
+    "nfc": normalizers.NFC,
+    "nfd": normalizers.NFD,
+    "nfkc": normalizers.NFKC,
+    "nfkd": normalizers.NFKD,
+}
+DECOMPOSING = ("nfd", "nfkd")
 
 
 def squeeze(text: str) -> str:
@@ -78,10 +89,11 @@ def squeeze(text: str) -> str:
     return _RUN_OF_WHITE_SPACE.sub(" ", text.replace("\ufeff", "")).strip(" ")
 
 
-def _normalizer(kind: TokenizerKind, lowercase: bool) -> normalizers.Normalizer:
+def _normalizer(kind: TokenizerKind, lowercase: bool, normalization: Normalization) -> normalizers.Normalizer:
     steps: list[normalizers.Normalizer] = [normalizers.Lowercase()] if lowercase else []
+    if normalization != "none":
+        steps.append(UNICODE_FORMS[normalization]())
     steps += [
-        normalizers.NFC(),
         normalizers.Replace(Regex(r"\ufeff"), ""),
         normalizers.Replace(Regex(f"[{WHITE_SPACE}{SPACE}]+"), " "),
         normalizers.Strip(),
@@ -97,7 +109,7 @@ def _decoder(kind: TokenizerKind) -> decoders.Decoder:
     steps: list[decoders.Decoder] = [decoders.Replace(SPACE, " ")]
     if kind in ("bpe", "unigram"):
         steps.append(decoders.ByteFallback())
-    if kind == "word":
+    if kind in ("word", "symbol"):
         steps.append(decoders.Replace(SPECIAL_TOKENS["unk_token"], f" {SPECIAL_TOKENS['unk_token']}"))
     steps.append(decoders.Fuse())
     if kind != "char":
@@ -105,18 +117,17 @@ def _decoder(kind: TokenizerKind) -> decoders.Decoder:
     return decoders.Sequence(steps)
 
 
-def _untrained(model: models.Model, kind: TokenizerKind, lowercase: bool) -> Tokenizer:
+def _untrained(model: models.Model, kind: TokenizerKind, normalizer: normalizers.Normalizer) -> Tokenizer:
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = _normalizer(kind, lowercase)
-    if kind != "char":
-        pattern = WORD_PATTERN if kind == "word" else SUBWORD_PATTERN
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+    tokenizer.normalizer = normalizer
+    if kind in PATTERNS:
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PATTERNS[kind]), behavior="isolated")
     tokenizer.decoder = _decoder(kind)
     return tokenizer
 
 
 def _train_subwords(
-    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, lowercase: bool, min_frequency: int
+    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, normalizer: normalizers.Normalizer, min_frequency: int
 ) -> Tokenizer:
     unk_token, reserved = SPECIAL_TOKENS["unk_token"], [*SPECIAL_TOKENS.values(), *BYTE_TOKENS]
     common = {"vocab_size": vocab_size, "special_tokens": reserved, "show_progress": False}
@@ -126,7 +137,7 @@ def _train_subwords(
         trainer = trainers.BpeTrainer(min_frequency=min_frequency, limit_alphabet=vocab_size - len(reserved), **common)
     else:
         model, trainer = models.Unigram(), trainers.UnigramTrainer(unk_token=unk_token, **common)
-    tokenizer = _untrained(model, kind, lowercase)
+    tokenizer = _untrained(model, kind, normalizer)
     tokenizer.train_from_iterator(texts, trainer=trainer)
     return _with_byte_fallback(tokenizer)
 
@@ -139,8 +150,10 @@ def _with_byte_fallback(tokenizer: Tokenizer) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def _train_words(texts: Iterable[str], vocab_size: int, lowercase: bool, min_frequency: int) -> Tokenizer:
-    tokenizer = _untrained(models.WordLevel(unk_token=SPECIAL_TOKENS["unk_token"]), "word", lowercase)
+def _train_words(
+    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, normalizer: normalizers.Normalizer, min_frequency: int
+) -> Tokenizer:
+    tokenizer = _untrained(models.WordLevel(unk_token=SPECIAL_TOKENS["unk_token"]), kind, normalizer)
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
@@ -151,17 +164,27 @@ def _train_words(texts: Iterable[str], vocab_size: int, lowercase: bool, min_fre
     return tokenizer
 
 
-def _train_characters(texts: Iterable[str], vocab_size: int, lowercase: bool, min_frequency: int) -> Tokenizer:
-    normalizer = _normalizer("char", lowercase)
+def _train_characters(
+    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, normalizer: normalizers.Normalizer, min_frequency: int
+) -> Tokenizer:
     counts = Counter(chain.from_iterable(normalizer.normalize_str(text) for text in texts))
     kept = [char for char in counts if counts[char] >= min_frequency]
     kept.sort(key=lambda char: (-counts[char], char))
     names = [*SPECIAL_TOKENS.values(), *kept][:vocab_size]
     vocab = {name: index for index, name in enumerate(names)}
     # BPE without merges leaves every character alone and needs no splitting of the text into words of one character
-    tokenizer = _untrained(models.BPE(vocab, [], unk_token=SPECIAL_TOKENS["unk_token"]), "char", lowercase)
+    tokenizer = _untrained(models.BPE(vocab, [], unk_token=SPECIAL_TOKENS["unk_token"]), kind, normalizer)
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS.values()])
     return tokenizer
+
+
+TRAINERS = {
+    "bpe": _train_subwords,
+    "unigram": _train_subwords,
+    "word": _train_words,
+    "symbol": _train_words,
+    "char": _train_characters,
+}
 
 
 def end_with(tokenizer: Tokenizer, eos_token: str):
@@ -174,14 +197,14 @@ def end_with(tokenizer: Tokenizer, eos_token: str):
 
 
 def _train_side(
-    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, lowercase: bool, min_frequency: int
+    texts: Iterable[str],
+    kind: TokenizerKind,
+    vocab_size: int,
+    normalization: Normalization,
+    lowercase: bool,
+    min_frequency: int,
 ) -> Tokenizer:
-    if kind == "word":
-        tokenizer = _train_words(texts, vocab_size, lowercase, min_frequency)
-    elif kind == "char":
-        tokenizer = _train_characters(texts, vocab_size, lowercase, min_frequency)
-    else:
-        tokenizer = _train_subwords(texts, kind, vocab_size, lowercase, min_frequency)
+    tokenizer = TRAINERS[kind](texts, kind, vocab_size, _normalizer(kind, lowercase, normalization), min_frequency)
     _check_result(tokenizer, kind, vocab_size)
     end_with(tokenizer, SPECIAL_TOKENS["eos_token"])
     return tokenizer
@@ -192,16 +215,26 @@ def check_options(
     target_kind: str | None,
     vocab_size: int,
     target_vocab_size: int | None,
+    normalization: str,
+    target_normalization: str | None,
     joint: bool,
     lowercase: bool,
     min_frequency: int,
 ):
     """Raises a ValueError for options of [`train_tokenizer`] that are unknown, too small, or exclude each other."""
-    if joint and not (target_kind is None and target_vocab_size is None):
+    if joint and not (target_kind is None and target_vocab_size is None and target_normalization is None):
         raise ValueError(
-            "target_kind and target_vocab_size belong to separate vocabularies, got them with joint=True. "
-            "Leave them out or pass joint=False."
+            "target_kind, target_vocab_size and target_normalization belong to separate vocabularies, got one of them "
+            "with joint=True. Leave it out or pass joint=False."
         )
+    if joint and normalization in DECOMPOSING:
+        raise ValueError(
+            f"normalization={normalization!r} takes characters apart, and the tokenizer of separate vocabularies alone "
+            "puts them together again. Pass joint=False."
+        )
+    for name in (normalization, target_normalization or normalization):
+        if name not in get_args(Normalization):
+            raise ValueError(f"Expected normalization to be one of {', '.join(get_args(Normalization))}, got {name!r}.")
     for side_kind, size in ((kind, vocab_size), (target_kind or kind, target_vocab_size or vocab_size)):
         _check_side(side_kind, size, min_frequency)
 
@@ -250,9 +283,12 @@ def train_tokenizer(
     target_kind: TokenizerKind | None = None,
     vocab_size: VocabularySize = 8000,
     target_vocab_size: VocabularySize | None = None,
+    normalization: Normalization = "nfc",
+    target_normalization: Normalization | None = None,
     joint: bool = True,
     lowercase: bool = False,
     min_frequency: PositiveInt = 1,
+    features: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
     """Trains the tokenizer of a source and a target language on text.
 
@@ -264,18 +300,27 @@ def train_tokenizer(
         source (`Iterable[str]`): Source texts. A generator will do; it is read once.
         target (`Iterable[str]`): Target texts. They need not be aligned with the source texts.
         kind (`str`, *optional*, defaults to `"bpe"`):
-            `"bpe"`, `"unigram"`, `"word"` or `"char"`. See the table at the head of this module for what each keeps.
+            `"bpe"`, `"unigram"`, `"word"`, `"symbol"` or `"char"`. See the table at the head of this module for what
+            each keeps.
         target_kind (`str`, *optional*, defaults to `kind`):
-            The kind of the target side, for separate vocabularies only: letters to phones is `"char"` to `"word"`.
+            The kind of the target side, for separate vocabularies only: letters to phones is `"char"` to `"symbol"`.
         vocab_size (`int`, *optional*, defaults to 8000): The largest number of entries, special tokens included, of the
             joint or the source vocabulary. For `bpe` and `unigram` 260 of them are the special tokens and the bytes.
         target_vocab_size (`int`, *optional*, defaults to `vocab_size`):
             The same for the target side, for separate vocabularies only.
+        normalization (`str`, *optional*, defaults to `"nfc"`): The Unicode form in which a text is read: `"nfc"`,
+            `"nfd"`, `"nfkc"`, `"nfkd"` or `"none"`. With `"nfd"`, the letters of a Hangul syllable, or an accent, are
+            characters of their own. Decoded text is in NFC again, except with `"none"`.
+        target_normalization (`str`, *optional*, defaults to `normalization`):
+            The same for the target side, for separate vocabularies only.
         joint (`bool`, *optional*, defaults to `True`): One vocabulary for both sides, or one for each.
-        lowercase (`bool`, *optional*, defaults to `False`): Lowercase both sides, before NFC.
+        lowercase (`bool`, *optional*, defaults to `False`): Lowercase both sides, before the
+            Unicode form is made.
         min_frequency (`int`, *optional*, defaults to 1):
             A pair is merged (`bpe`) and a word or character is kept (`word`, `char`) if the text holds it that often.
             With 2 or more, a word model meets `<unk>` in its training.
+        features (`Iterable[str]`, *optional*): Strings that are one token each wherever they stand in a source text,
+            such as `[PST]`; white space beside them is no part of the text.
 
     Returns:
         A plain fast tokenizer of the library if `joint`, otherwise an [`RnnAttnTokenizer`]. `<pad>`, `<s>`, `</s>` and
@@ -296,18 +341,27 @@ def train_tokenizer(
     """
     if isinstance(source, str) or isinstance(target, str):
         raise ValueError("Expected iterables of texts to train a tokenizer, got one string. Pass [text] instead.")
-    check_options(kind, target_kind, vocab_size, target_vocab_size, joint, lowercase, min_frequency)
+    normal = (normalization, target_normalization)
+    check_options(kind, target_kind, vocab_size, target_vocab_size, *normal, joint, lowercase, min_frequency)
+    features = sorted(features)
+    if features:
+        pattern = re.compile("|".join(map(re.escape, features)))
+        source = (pattern.sub("", text) for text in source)
     options = {"lowercase": lowercase, "min_frequency": min_frequency}
-    if not joint:
-        target_kind, target_vocab_size = target_kind or kind, target_vocab_size or vocab_size
-        return RnnAttnTokenizer(
-            tokenizer_object=_train_side(source, kind, vocab_size, **options),
-            target_tokenizer_object=_train_side(target, target_kind, target_vocab_size, **options),
+    if joint:
+        backend = _train_side(chain(source, target), kind, vocab_size, normalization, **options)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL_TOKENS, **SETTINGS)
+    else:
+        target_side = (target_kind or kind, target_vocab_size or vocab_size, target_normalization or normalization)
+        tokenizer = RnnAttnTokenizer(
+            tokenizer_object=_train_side(source, kind, vocab_size, normalization, **options),
+            target_tokenizer_object=_train_side(target, *target_side, **options),
             **SPECIAL_TOKENS,
             **SETTINGS,
         )
-    backend = _train_side(chain(source, target), kind, vocab_size, **options)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL_TOKENS, **SETTINGS)
+    tokens: Any = [AddedToken(feature, lstrip=True, rstrip=True, normalized=False) for feature in features]
+    tokenizer.add_tokens(tokens)
+    return tokenizer
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws attention as a picture or a standalone HTML page, and the losses of a training as a picture.
 
-This file knows nothing of models and tokenizers: it takes the weights and the tokens of one sentence pair, or the log
-that a trainer keeps. matplotlib is imported only when a picture is asked for.
+This file knows nothing of models and tokenizers: it takes what `inspection.py` found, the weights and the tokens of one
+sentence pair, or the log that a trainer keeps. matplotlib is imported only when a picture is asked for.
 """
 
+import contextlib
 import textwrap
 import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +21,14 @@ import numpy as np
 import torch
 from jinja2 import Environment
 
+from .inspection import Inspection, visible
+
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # inches
-CELL = 0.32
+CELL = 0.21
 SMALLEST_SIDE = 1.5
 LARGEST_SIDE = 40.0
 BAR_WIDTH = 0.2
@@ -33,6 +39,8 @@ LABEL_SIZE = 10.0
 TITLE_SIZE = 12.0
 # characters
 TITLE_LENGTH = 60
+# pixels, of a page in a notebook
+FRAME_HEIGHT = 760
 
 
 def _weights(attention, source_tokens: Sequence[str], target_tokens: Sequence[str]) -> np.ndarray:
@@ -59,11 +67,6 @@ def _escape(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
-def _visible(token: str) -> str:
-    """Returns the token with ␣ for a space and U+XXXX for other invisible characters; markers such as ▁ stay."""
-    return "".join("␣" if c == " " else c if c.isprintable() else _escape(c) for c in token)
-
-
 def _drawn_by(path: str, characters: set[str]) -> set[str]:
     """Returns the characters for which the font in a file has a glyph."""
     from matplotlib import font_manager
@@ -78,6 +81,7 @@ def _font_families(characters: set[str]) -> tuple[list[str], set[str]]:
 
     1. The families that the user has set in `rcParams["font.family"]` come first.
     2. While characters are missing, the family that has most of them is added; matplotlib falls back on it.
+    3. If some still are, fonts that matplotlib has not heard of are looked for.
 
     Returns:
         The families in that order, and the characters that none of them has.
@@ -88,6 +92,17 @@ def _font_families(characters: set[str]) -> tuple[list[str], set[str]]:
     for family in families:
         # a list, because matplotlib parses a lone string as a pattern and stops at hyphens
         missing -= _drawn_by(font_manager.findfont(font_manager.FontProperties(family=[family])), missing)
+    missing = _add_families(families, missing)
+    if missing:
+        _find_new_fonts()
+        missing = _add_families(families, missing)
+    return families, missing
+
+
+def _add_families(families: list[str], missing: set[str]) -> set[str]:
+    """Adds to `families` those that have missing characters; returns the characters that none has."""
+    from matplotlib import font_manager
+
     # the font of last resort has a box for everything
     faces = [face for face in font_manager.fontManager.ttflist if "Last Resort" not in face.name]
     # matplotlib remembers its list of fonts longer than some are installed
@@ -99,8 +114,23 @@ def _font_families(characters: set[str]) -> tuple[list[str], set[str]]:
         if not drawn:
             break
         families.append(best.name)
-        missing -= drawn
-    return families, missing
+        missing = missing - drawn
+    return missing
+
+
+def _find_new_fonts() -> None:
+    """Tells matplotlib of fonts that were installed after it wrote its list."""
+    from matplotlib import font_manager
+
+    for path in set(font_manager.findSystemFonts()) - {face.fname for face in font_manager.fontManager.ttflist}:
+        # one file that is no font must not hide the others
+        with contextlib.suppress(OSError, RuntimeError):
+            font_manager.fontManager.addfont(path)
+
+
+def _is_right_to_left(text: str) -> bool:
+    """Returns whether the first letter of a text belongs to a script that runs from right to left."""
+    return next((kind != "L" for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), False)
 
 
 def _width(text: str, size: float) -> float:
@@ -125,13 +155,20 @@ def _draw(
         height + longest_source + MARGIN + (title.count("\n") + 1) * TITLE_SIZE / 72,
     )
     axes, bar = figure.subplots(1, 2, width_ratios=[width, BAR_WIDTH])
-    image = axes.imshow(weights, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")
+    image = axes.imshow(weights, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="nearest")
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_xticks(range(len(sources)), sources, rotation=rotation, **text, fontsize=size)
     axes.set_yticks(range(len(targets)), targets, **text, fontsize=size)
     for label in axes.get_xticklabels() if rotation else []:
         label.set(ha="left", rotation_mode="anchor")
+    # lines between the cells lead the eye from a far cell to its labels
+    axes.set_xticks(np.arange(len(sources) - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(len(targets) - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
+    if _is_right_to_left("".join(sources)):
+        axes.invert_xaxis()
     axes.set(xlabel="source", ylabel="target")
     figure.colorbar(image, cax=bar, label="attention weight")
     figure.suptitle(title, fontsize=TITLE_SIZE, **text)
@@ -185,10 +222,11 @@ def plot_training(log: Sequence[Mapping[str, float]]) -> "Figure":
 def plot_attention(
     attention, source_tokens: Sequence[str], target_tokens: Sequence[str], *, title: str | None = None
 ) -> "Figure":
-    """Draws the attention of one sentence pair as a heat map, source from left to right, target from top to bottom.
+    """Draws the attention of one sentence pair as a heat map, source in reading direction, target from top to bottom.
 
     The colours always run from 0 to 1, so that two pictures can be compared. The size follows the number of tokens.
-    Fonts are chosen among the installed ones; a character that none of them has is shown by its code, such as U+AC00.
+    Fonts are chosen among the installed ones; a character that none of them has is shown by its code, such as U+AC00,
+    and a warning names it.
 
     Args:
         attention (array or `torch.Tensor` of shape `(target_length, source_length)`):
@@ -209,46 +247,66 @@ def plot_attention(
     """
     figure = _new_figure("plot_attention")
     weights = _weights(attention, source_tokens, target_tokens)
-    sources, targets = [_visible(token) for token in source_tokens], [_visible(token) for token in target_tokens]
+    sources, targets = [visible(token) for token in source_tokens], [visible(token) for token in target_tokens]
     title = textwrap.fill(title or "", TITLE_LENGTH)
     families, missing = _font_families(set("".join([*sources, *targets, title])) - {"\n"})
+    if missing:
+        named = ", ".join(f"{character} ({_escape(character)})" for character in sorted(missing)[:5])
+        warnings.warn(
+            f"{len(missing)} characters are drawn as codes, for no installed font has them: {named}"
+            f"{' ...' if len(missing) > 5 else ''}. Install one that does, such as Noto of their script.",
+            stacklevel=2,
+        )
     codes = str.maketrans({character: _escape(character) for character in missing})
     sources, targets = [label.translate(codes) for label in sources], [label.translate(codes) for label in targets]
     _draw(figure, weights, sources, targets, title.translate(codes), families)
     return figure
 
 
-def attention_html(
-    attention, source_tokens: Sequence[str], target_tokens: Sequence[str], *, title: str = "Attention"
-) -> str:
-    """Writes a standalone page: pointing at a target token highlights the source tokens by their attention.
+@dataclass(frozen=True)
+class AttentionPage:
+    """A page to look inside of translations: one file that loads nothing from elsewhere.
 
-    The page loads nothing from elsewhere, follows the reader's light or dark setting and works with the Tab key. Each
-    line runs in the direction of its first strong character, so right-to-left text needs no option.
+    It shows the text with links, the matrix, each step's distribution and the beam; by mouse, keyboard or screen
+    reader, in the reader's light or dark setting, and right-to-left where the text is. In a notebook,
+    `display(page)` shows it in a frame of its own.
 
     Args:
-        attention (array or `torch.Tensor` of shape `(target_length, source_length)`):
-            Attention weights from 0 to 1, e.g. `cross_attentions[-1][0, 0]` of a forward pass.
-        source_tokens, target_tokens (sequences of `str`):
-            The tokens on both sides, in logical order. They are escaped: a token may hold markup.
-        title (`str`, *optional*, defaults to `"Attention"`): Heading of the page.
-
-    Raises:
-        ValueError: if the shape is not that of the tokens, a side is empty, or the values are no weights.
+        inspections (`Sequence[Inspection]`): what [`inspect_translations`] returns; one is shown at a time.
+        title (`str`, *optional*, defaults to `"Looking inside"`): heading of the page.
 
     Example:
-        >>> page = attention_html([[0.9, 0.1], [0.2, 0.8]], ["guten", "Tag"], ["good", "day"])
-        >>> page.startswith("<!DOCTYPE html>")
-        True
+    ```python
+    >>> import hf_rnn_attn
+    >>> from hf_rnn_attn.inspection import inspect_translations
+    >>> from transformers import pipeline
+
+    >>> translator = pipeline("translation", model="path/to/checkpoint")
+    >>> AttentionPage(inspect_translations(translator, ["Guten Morgen!", "Gute Nacht!"])).save("attention.html")
+
+    ```
     """
-    weights = _weights(attention, source_tokens, target_tokens)
-    template = resources.files("hf_rnn_attn").joinpath("templates/attention.html").read_text(encoding="utf-8")
-    rows = [
-        (_visible(token), " ".join(f"{weight:.3f}" for weight in row))
-        for token, row in zip(target_tokens, weights, strict=True)
-    ]
-    return (
-        Environment(autoescape=True, keep_trailing_newline=True)
-        .from_string(template)
-        .render(title=title, source_tokens=[_visible(token) for token in source_tokens], target_rows=rows)
-    )
+
+    inspections: Sequence[Inspection]
+    title: str = "Looking inside"
+
+    @property
+    def html(self) -> str:
+        """The text of the page. Tokens are escaped: they may hold markup."""
+        template = resources.files("hf_rnn_attn").joinpath("templates/attention.html").read_text(encoding="utf-8")
+        return (
+            Environment(autoescape=True, keep_trailing_newline=True)
+            .from_string(template)
+            .render(title=self.title, inspections=[asdict(inspection) for inspection in self.inspections])
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes the page to a file."""
+        Path(path).write_text(self.html, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        # a frame keeps the styles and the scripts of page and notebook apart
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.title)}" sandbox="allow-scripts" '
+            f'style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
+        )

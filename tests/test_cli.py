@@ -21,14 +21,7 @@ from hf_rnn_attn.tokenization import train_tokenizer
 class Shouter:
     """Stands for a translation pipeline: "translates" into capitals; its tokens are letters."""
 
-    def __call__(self, lines):
-        if "output_attentions" in self.options:
-            record = {
-                "source_tokens": ["ein", "Hund"],
-                "target_tokens": ["A", "DOG"],
-                "attention": [[0.9, 0.1], [0.2, 0.8]],
-            }
-            return [{"translation_text": lines.upper(), **record}]
+    def __call__(self, lines, num_return_sequences=None):
         (self.seen,) = lines
         return [[{"translation_text": line.upper()} for line in self.seen]]
 
@@ -175,11 +168,14 @@ def test_a_recipe_mistake_on_the_command_line(tmp_path, capsys):
 
 
 def test_resume_and_set_reach_the_recipe(tmp_path, monkeypatch):
-    recipe, recipes = tmp_path / "recipe.yaml", []
+    recipe, calls = tmp_path / "recipe.yaml", []
     recipe.write_text("data: {train: t.tsv}\ntraining: {output_dir: o}\n")
-    monkeypatch.setattr("hf_rnn_attn.training.run.train", recipes.append)
+    monkeypatch.setattr("hf_rnn_attn.training.run.train", lambda recipe, force: calls.append((recipe, force)))
     assert cli.main(["train", str(recipe), "--set", "training.seed=7", "--resume"]) == 0
-    assert recipes[0].training.arguments == {"output_dir": "o", "seed": 7, "resume_from_checkpoint": True}
+    assert cli.main(["train", str(recipe), "--force"]) == 0
+    (resumed, no_force), (_, force) = calls
+    assert resumed.training.arguments == {"output_dir": "o", "seed": 7, "resume_from_checkpoint": True}
+    assert (no_force, force) == (False, True)
 
 
 def test_translate_keeps_one_line_for_each_line(translator, tmp_path, monkeypatch):
@@ -291,16 +287,6 @@ def test_evaluate_groups_references_and_passes_the_tokenizer_on(translator, tmp_
     assert scores["exact_match"]["score"] == pytest.approx(200 / 3) and "tok:13a" in scores["sacrebleu"]["signature"]
 
 
-def test_attention_draws_a_page_or_a_picture(translator, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is an optional dependency")
-    page, picture = tmp_path / "a.html", tmp_path / "a.png"
-    assert cli.main(["attention", "ein Hund", "-o", str(page)]) == 0
-    assert capsys.readouterr().out == f"EIN HUND\n{page}\n"
-    assert "DOG" in page.read_text(encoding="utf-8")
-    assert cli.main(["attention", "ein Hund", "-o", str(picture)]) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
 def test_average_of_folders_and_of_the_best_of_a_run(tmp_path, capsys):
     for step, value in {1: 1.0, 2: 2.0, 3: 6.0}.items():
         folder = tmp_path / f"checkpoint-{step}"
@@ -319,7 +305,7 @@ def test_average_of_folders_and_of_the_best_of_a_run(tmp_path, capsys):
     assert "checkpoint-3\n" in capsys.readouterr().out
 
 
-def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
+def test_a_saved_model_translates(tmp_path):
     tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="word")
     torch.manual_seed(0)
     config = RnnAttnConfig(vocab_size=len(tokenizer), encoder_hidden_size=4, decoder_hidden_size=8)
@@ -334,8 +320,87 @@ def test_a_saved_model_translates_and_shows_its_attention(tmp_path):
     ids = model.eval().generate(**tokenizer("hund", return_tensors="pt"), num_beams=2)
     assert (len(lines), lines[1], lines[2]) == (4, "", tokenizer.decode(ids[0], skip_special_tokens=True))
     assert cli._load_translator([str(tmp_path / "model")], 2)._forward_params == {"num_beams": 2}
-    assert cli.main(["attention", "ein hund", "--model", str(tmp_path / "model"), "-o", str(tmp_path / "a.html")]) == 0
-    assert "▁hund" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    tokenizer = train_tokenizer(["ein hund"], ["a dog"], kind="char")
+    torch.manual_seed(0)
+    config = RnnAttnConfig(vocab_size=len(tokenizer), encoder_hidden_size=4, decoder_hidden_size=8)
+    model = RnnAttnForConditionalGeneration(config)
+    model.generation_config.update(max_length=6)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def page_data(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text.split('id="data">')[1].split("</script>")[0])
+
+
+def test_attention_writes_a_page_of_several_sentences(saved_model, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    arguments = ["attention", "ein hund", "<b> & hund", "--model", saved_model, "--beams", "2", "-o", str(page)]
+    assert cli.main(arguments) == 0
+    data = page_data(page)
+    assert [one["source"] for one in data] == ["ein hund", "<b> & hund"]
+    assert [len(one["hypotheses"]) for one in data] == [2, 2] and data[0]["beam"]
+    assert capsys.readouterr().out == "".join(f"{one['hypotheses'][0]['text']}\n" for one in data) + f"{page}\n"
+    assert "<title>Looking inside</title>" in page.read_text(encoding="utf-8")
+
+
+def test_attention_reads_given_translations(saved_model, tmp_path, capsys):
+    page = tmp_path / "a.html"
+    given = ["--translation", "a dog", "--translation", "dog"]
+    assert cli.main(["attention", "ein hund", "hund", *given, "--model", saved_model, "-o", str(page)]) == 0
+    assert [one["hypotheses"][0]["text"] for one in page_data(page)] == ["a dog", "dog"]
+    assert capsys.readouterr().out == f"a dog\ndog\n{page}\n"
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_attention_draws_a_picture_of_pieces_or_words(saved_model, tmp_path, monkeypatch, name, start):
+    from hf_rnn_attn import visualization
+
+    drawn = []
+    plot = visualization.plot_attention
+    monkeypatch.setattr(
+        visualization,
+        "plot_attention",
+        lambda *args, **kwargs: drawn.append((args[1:], kwargs)) or plot(*args, **kwargs),
+    )
+    arguments = ["attention", "ein hund", "--translation", "a dog", "--model", saved_model, "-o", str(tmp_path / name)]
+    assert cli.main(arguments) == cli.main([*arguments, "--words", "--title", "Dogs"]) == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert drawn == [
+        (
+            (["e", "i", "n", "▁", "h", "u", "n", "d", "</s>"], ["a", "▁", "d", "o", "g", "</s>"]),
+            {"title": "ein hund → a dog"},
+        ),
+        ((["ein", "hund"], ["a", "dog"]), {"title": "Dogs"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b", "-o", "x.png"], "x.png: a picture shows one sentence, got 2; write .html"),
+        (["a", "-o", "x.txt"], "x.txt: expected a name that ends in .html, .png, .svg, .pdf"),
+        (["a", "-o", "x"], "x: expected a name that ends in .html, .png, .svg, .pdf"),
+        (["a", "--words", "-o", "x.html"], "x.html: --words is for pictures; a page shows pieces and words"),
+        (["a", " ", "-o", "x.html"], "expected a sentence of 1 to 1,000 characters, got 1"),
+        (
+            ["a", "--translation", "", "-o", "x.html"],
+            "expected a sentence of 1 to 1,000 characters, got 0",
+        ),
+        (["a", "b", "--translation", "c", "-o", "x.html"], "expected one translation for each text, got 1 for 2 texts"),
+    ],
+)
+def test_attention_refuses(saved_model, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["attention", *arguments, "--model", saved_model]) == 2
+    assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_a_saved_model_aligns_words(tmp_path, capsys):

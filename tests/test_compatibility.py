@@ -28,6 +28,7 @@ SIGNATURES = {
         "batch_size",
         "max_cache_length",
     ],
+    "_prepare_generation_config": ["generation_config"],
     "_resize_token_embeddings": ["new_num_tokens", "pad_to_multiple_of", "mean_resizing"],
     "_sample": ["input_ids", "logits_processor", "stopping_criteria", "generation_config", "synced_gpus", "streamer"],
     "_supports_default_dynamic_cache": [],

@@ -49,6 +49,67 @@ def test_wrong_values_and_types_are_refused(options):
         RnnAttnConfig(**options)
 
 
+COUNTS = [name for name in RnnAttnConfig(vocab_size=9).to_dict() if name.endswith(("_size", "_layers", "_window"))]
+DEFAULTS = RnnAttnConfig().to_dict().items()
+SWITCHES = [name for name, value in DEFAULTS if isinstance(value, bool) and name in vars(RnnAttnConfig)]
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**12, 2.5, "8", True, [8], float("nan")], ids=str)
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_size_is_a_whole_number_in_its_range(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`") as caught:
+        RnnAttnConfig(**{name: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1, "yes", None, 0.0], ids=str)
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_is_true_or_false(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`: expected bool, got"):
+        RnnAttnConfig(**{name: value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1, 1.0, "0.1", None, True], ids=str)
+@pytest.mark.parametrize("name", ["encoder_dropout", "decoder_dropout"])
+def test_a_probability_lies_in_its_range(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        RnnAttnConfig(**{name: value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1, "0.1", None], ids=str)
+def test_an_initial_range_is_a_number(value):
+    with pytest.raises(ValueError, match="`initializer_range`"):
+        RnnAttnConfig(initializer_range=value)
+
+
+@pytest.mark.parametrize("value", [-1, 8000, "0", 1.5, True], ids=str)
+@pytest.mark.parametrize("name", ["pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"])
+def test_a_special_token_is_in_the_vocabulary(name, value):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        RnnAttnConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "nearest"),
+    [
+        ({"encoder_cell_type": "LSTM "}, None),
+        ({"encoder_cell_type": "ltsm"}, "'lstm'"),
+        ({"attention_score": "genera"}, "'general'"),
+        ({"attention_span": "local_p"}, "'local-p'"),
+        ({"bridge": "dence"}, "'dense'"),
+        ({"bridge_activation": "tahn"}, "'tanh'"),
+        ({"encoder_layer": 2}, "`encoder_layers`"),
+        ({"decoder_hiden_size": 2}, "`decoder_hidden_size`"),
+        ({"input_feading": True}, "`input_feeding`"),
+    ],
+    ids=str,
+)
+def test_the_nearest_value_or_name_is_offered(options, nearest):
+    with pytest.raises(ValueError, match="Did you mean" if nearest else "expected one of") as caught:
+        RnnAttnConfig(**options)
+    assert nearest is None or f"Did you mean {nearest}?" in str(caught.value)
+
+
 def test_sizes_that_follow_from_others():
     config = RnnAttnConfig(vocab_size=10, encoder_hidden_size=3, decoder_hidden_size=7)
     assert (config.decoder_vocab_size, config.memory_size, config.attentional_size) == (10, 6, 7)

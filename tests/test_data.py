@@ -421,6 +421,15 @@ def test_a_bad_line_of_aligned_text_is_named(tmp_path, source, target, message):
     assert str(error.value).startswith(f"{paths[0]} and {paths[1]}{message}")
 
 
+@pytest.mark.parametrize("letter", ["a", "ä", "한", "😀"])
+def test_a_long_text_of_a_parquet_file_is_refused_and_one_at_the_limit_is_not(tmp_path, letter):
+    write_parquet(tmp_path / "x.parquet", [(letter * data_module.MAX_TEXT, "a")])
+    assert texts(read_pairs(tmp_path / "x.parquet")) == [(letter * data_module.MAX_TEXT, "a")]
+    write_parquet(tmp_path / "x.parquet", [("a", "a"), (letter * 10 * data_module.MAX_TEXT, "a")])
+    with pytest.raises(DataError, match="row 1: source of more than 131,072 characters"):
+        read_pairs(tmp_path / "x.parquet")
+
+
 @pytest.mark.parametrize(("name", "comma"), [("x.tsv", "\t"), ("x.csv", ",")])
 @pytest.mark.parametrize(
     ("rows", "columns", "expected"),
@@ -443,9 +452,9 @@ def test_columns_by_number_and_by_name(tmp_path, name, comma, rows, columns, exp
 @pytest.mark.parametrize("columns", [(1, None), (None, 2), (1, "en"), (0, 1), (-1, 1)])
 def test_columns_are_two_names_or_two_numbers(tmp_path, columns):
     write_tsv(tmp_path / "x.tsv", PAIRS)
-    with pytest.raises(DataError, match="expected two names or two numbers from 1, got") as error:
+    with pytest.raises(DataError, match="expected names of columns, or numbers from 1") as error:
         read_pairs(tmp_path / "x.tsv", source_column=columns[0], target_column=columns[1])
-    assert str(columns) in str(error.value)
+    assert str(list(columns)) in str(error.value)
 
 
 @pytest.mark.parametrize("first", ["so\tsuch", "the\tde", "en\tʊn", "Deutsch\tGerman", "I\tid"])
@@ -688,3 +697,29 @@ def test_loader_passes_epochs_on_and_resumes_in_the_middle():
     rest = skip_first_batches(loader, 5)
     assert len(rest) == len(sampler) - 5
     assert [batch.tolist() for batch in rest] == expected[1][5:]
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "columns"),
+    [("x.tsv", "\t", (1, 3, 2)), ("x.csv", ",", (1, 3, 2)), ("x.tsv", "\t", ("lemma", "form", "tags"))],
+)
+def test_tags_stand_before_the_source(tmp_path, name, separator, columns):
+    header = [["lemma", "tags", "form"]] if isinstance(columns[0], str) else []
+    rows = [*header, ["gān", "V; PST;;", "ēode"], ["on", "", "on"]]
+    write_text(tmp_path / name, "".join(separator.join(row) + "\n" for row in rows))
+    options = dict(zip(("source_column", "target_column", "features_column"), columns, strict=True))
+    pairs = read_pairs(tmp_path / name, **options)
+    assert texts(pairs) == [("[V][PST]gān", "ēode"), ("on", "on")]
+    assert pairs["features"] == [["[V]", "[PST]"], []]
+
+
+def test_tags_of_records(tmp_path):
+    write_text(tmp_path / "x.jsonl", '{"source": "a", "target": "b", "tags": "N|PL"}\n{"source": "c", "target": "d"}\n')
+    options = {"features_column": "tags", "features_separator": "|", "on_bad_rows": "skip"}
+    assert texts(read_pairs(tmp_path / "x.jsonl", **options)) == [("[N][PL]a", "b")]
+
+
+def test_tags_of_another_type_are_refused(tmp_path):
+    write_text(tmp_path / "x.jsonl", '{"source": "a", "target": "b", "tags": 3}\n')
+    with pytest.raises(DataError, match="line 1: features is not text but int"):
+        read_pairs(tmp_path / "x.jsonl", features_column="tags")

@@ -19,10 +19,12 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hf_rnn_attn"
 # each file may import those before it, and none after it
 ORDER = [
+    "model.checkpoint_rnn_attn",
     "model.pipeline_rnn_attn",
     "model.tokenization_rnn_attn",
     "model.cache_rnn_attn",
     "model.configuration_rnn_attn",
+    "model.generation_arguments_rnn_attn",
     "model.step_weight_rnn_attn",
     "model.cells_rnn_attn",
     "model.attention_rnn_attn",
@@ -41,17 +43,20 @@ ORDER = [
     "inference.loading",
     "inference.ensemble",
     "inference.quantization",
+    "text",
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",
     "data",
     "evaluation",
     "alignment",
+    "inspection",
     "visualization",
     "training.callbacks",
     "training.recipe",
-    "training.trainer",
     "training.checkpoints",
+    "training.record",
+    "training.trainer",
     "training.run",
     "export",
     "published",
@@ -59,7 +64,8 @@ ORDER = [
     "demo.demo",
     "cli",
 ]
-SHIPPED_MAY_IMPORT = {"torch", "transformers", "huggingface_hub"} | set(sys.stdlib_module_names)
+SHIPPED_MAY_IMPORT = {"torch", "transformers", "huggingface_hub", "safetensors", "tokenizers"}
+SHIPPED_MAY_IMPORT |= set(sys.stdlib_module_names)
 
 
 def imports_of(module):

@@ -54,7 +54,7 @@ def test_probabilities_add_up_to_one():
 
 def test_a_copied_token_checked_by_hand():
     # the output layer gives 3/4 to token 1, the attention all of its weight; a quarter is copied
-    pointer = PointerGenerator(RnnAttnConfig(vocab_size=2, attentional_size=1))
+    pointer = PointerGenerator(RnnAttnConfig(vocab_size=3, attentional_size=1))
     with torch.no_grad():
         pointer.gate.weight.zero_()
         pointer.gate.bias.fill_(math.log(3))

@@ -152,8 +152,8 @@ REFUSED_VALUES = [
     ("tokenizer.vocab_size=-5", "expected a number of at least 1, got -5"),
     ("tokenizer.vocab_size=1000000000000", "expected a number of at most 10000000, got 1000000000000"),
     ("tokenizer.min_frequency=-1", "expected a number above 0, got -1"),
-    ("tokenizer.kind=bpee", "expected 'bpe', 'unigram', 'word' or 'char', got 'bpee'; did you mean 'bpe'?"),
-    ("tokenizer.kind=[bpe]", "expected 'bpe', 'unigram', 'word' or 'char', got ['bpe']"),
+    ("tokenizer.kind=bpee", "expected 'bpe', 'unigram', 'word', 'symbol' or 'char', got 'bpee'; did you mean 'bpe'?"),
+    ("tokenizer.kind=[bpe]", "expected 'bpe', 'unigram', 'word', 'symbol' or 'char', got ['bpe']"),
     ("model.attention_score=generel", "got 'generel'; did you mean 'general'?"),
     ("model.bridge=2", "expected 'copy', 'dense' or 'zero', got 2"),
     ("model.encoder_layers=0", "expected a number of at least 1, got 0"),
@@ -165,6 +165,7 @@ REFUSED_VALUES = [
     ("model.initializer_range=.inf", "expected a finite number, got inf"),
     ("model.initializer_range=-1", "expected a number above 0.0, got -1"),
     ("model=5", "expected a mapping of keys to values, got 5"),
+    ("model=''", "expected text, got ''"),
     ("model=[a]", "expected a mapping of keys to values, got ['a']"),
     ("training=5", "expected a mapping of keys to values, got 5"),
     ("tokenizer=bpe", "expected a mapping of keys to values, got 'bpe'"),
@@ -414,7 +415,7 @@ def test_a_recipe_takes_from_its_base_what_it_does_not_say(write):
     assert recipe.data.train == str(path.parent / "train.tsv")
 
 
-@pytest.mark.parametrize("base", ["recipe.yaml", "other.yaml", "../recipe.yaml", "[a.yaml]"])
+@pytest.mark.parametrize("base", ["recipe.yaml", "other.yaml", "../recipe.yaml", "[a.yaml]", "''", "5", "/"])
 def test_a_base_lies_beside_the_recipe_and_is_another(write, base):
     write("base: recipe.yaml", "other.yaml")
     with pytest.raises(ValueError, match="base: expected the name of another recipe in the same folder"):

@@ -13,7 +13,7 @@ INPUTS = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES)}
 LABELS = pad(TARGETS, -100)
 
 
-@pytest.mark.parametrize("value", [-1, -1e9, float("-inf"), 2])
+@pytest.mark.parametrize("value", [-1, -1e9, float("-inf"), 2, 0.5, float("nan"), float("inf")])
 def test_a_mask_of_other_values_is_refused_and_not_read_inverted(value):
     mask = mask_of(SOURCES).float().masked_fill(mask_of(SOURCES) == 0, value)
     with pytest.raises(ValueError, match="1 for tokens and 0 for padding, got values from"):
@@ -31,7 +31,7 @@ def test_masks_of_every_type_are_taken(dtype):
     torch.testing.assert_close(logits, expected)
 
 
-@pytest.mark.parametrize("shape", [(2, 6), (1, 7), (2, 7, 7)])
+@pytest.mark.parametrize("shape", [(2, 6), (1, 7), (2, 7, 7), (7, 2), (7,), (0, 7)])
 def test_a_mask_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"of shape \(2, 7\), one entry for each token, got"):
         make_model()(input_ids=INPUTS["input_ids"], attention_mask=torch.ones(shape), labels=LABELS)
@@ -63,6 +63,89 @@ def test_an_argument_that_nothing_reads_is_refused(name, nearest):
 def test_the_bare_model_refuses_it_too():
     with pytest.raises(TypeError, match="unexpected argument `labels`"):
         make_model().model(**INPUTS, decoder_input_ids=pad(TARGETS, 0), labels=LABELS)
+
+
+BATCH = pad(SOURCES, 0)
+NO_IDS = {
+    "beyond": (BATCH + 5, "from 0 to 11, the tokens of the vocabulary, got ids from 5 to 14"),
+    "negative": (BATCH - 1, "got ids from -1 to 8"),
+    "float": (BATCH.float(), "of type int64, got torch.float32"),
+    "booleans": (BATCH > 0, "of type int64, got torch.bool"),
+    "one row": (BATCH[0], r"of shape \(sentences, length\) with at least one token, got \(7,\)"),
+    "three dimensions": (BATCH[None], r"got \(1, 2, 7\)"),
+    "no sentence": (BATCH[:0], r"got \(0, 7\)"),
+    "no token": (BATCH[:, :0], r"got \(2, 0\)"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_IDS)
+@pytest.mark.parametrize("argument", ["input_ids", "decoder_input_ids"])
+def test_ids_that_are_no_tokens_are_refused(argument, kind):
+    ids, message = NO_IDS[kind]
+    arguments = {"input_ids": BATCH, "decoder_input_ids": BATCH} | {argument: ids}
+    with pytest.raises(ValueError, match=f"Expected `{argument}` .*{message}"):
+        make_model()(**arguments)
+
+
+@pytest.mark.parametrize("kind", NO_IDS)
+def test_generate_refuses_them_too(kind):
+    ids, message = NO_IDS[kind]
+    with pytest.raises(ValueError, match=message):
+        make_model().generate(ids, max_new_tokens=3)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_prompt_of_no_tokens_is_refused(beams):
+    with pytest.raises(ValueError, match="Expected `decoder_input_ids` from 0 to 11"):
+        make_model().generate(BATCH, decoder_input_ids=torch.tensor([[1, 50, 4]] * 2), num_beams=beams)
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 4), (2, 7), (2, 0, 5), (0, 7, 5)])
+def test_embeddings_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"Expected `inputs_embeds` of shape \(sentences, length, 5\)"):
+        make_model()(inputs_embeds=torch.zeros(shape).double(), labels=LABELS)
+
+
+@pytest.mark.parametrize("skip_logits", [False, True])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS + 9, "from 0 to 11, .* got labels from -91 to 18"),
+        (LABELS.masked_fill(LABELS == 2, 12), ".* got labels from 4 to 12"),
+        (LABELS.masked_fill(LABELS == 2, -1), ".* got labels from -1 to 9"),
+        (LABELS.float(), "of type int64, got torch.float32"),
+        (LABELS[0], r"of shape \(sentences, length\), got \(5,\)"),
+    ],
+    ids=["all", "beyond", "negative", "float", "one row"],
+)
+def test_labels_that_are_no_tokens_are_refused(labels, message, skip_logits):
+    with pytest.raises(ValueError, match=f"Expected labels {message}"):
+        make_model()(**INPUTS, labels=labels, skip_logits=skip_logits)
+
+
+def test_labels_beside_decoder_inputs_of_another_length_are_refused():
+    with pytest.raises(ValueError, match=r"Expected labels of shape \(2, 3\), that of the inputs, got \(2, 5\)"):
+        make_model()(**INPUTS, decoder_input_ids=torch.ones(2, 3, dtype=torch.long), labels=LABELS)
+
+
+def test_labels_beside_decoder_inputs_of_the_same_length_are_what_is_predicted():
+    model = make_model()
+    shifted = model.prepare_decoder_input_ids_from_labels(LABELS)
+    torch.testing.assert_close(
+        model(**INPUTS, decoder_input_ids=shifted, labels=LABELS).loss, model(**INPUTS, labels=LABELS).loss
+    )
+
+
+@pytest.mark.parametrize("value", [-1, 2, float("nan")])
+def test_a_decoder_mask_of_other_values_is_refused(value):
+    with pytest.raises(ValueError, match="1 for tokens and 0 for padding"):
+        make_model()(**INPUTS, decoder_input_ids=BATCH, decoder_attention_mask=torch.full((2, 7), value))
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (1, 7), (2, 7, 7)])
+def test_a_decoder_mask_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="one entry for each token, got"):
+        make_model()(**INPUTS, decoder_input_ids=BATCH, decoder_attention_mask=torch.ones(shape))
 
 
 # vocabularies of any two sizes: the library takes the source's for the width of the scores

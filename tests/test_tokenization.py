@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, DataCollatorForSeq2Seq, PreTrainedTokenizerFast
 
 from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
 from hf_rnn_attn.tokenization import squeeze, train_tokenizer
@@ -86,7 +86,7 @@ UNICODE_WHITE_SPACE += [chr(code) for code in (0x2028, 0x2029, 0x202F, 0x205F, 0
 
 
 @pytest.mark.parametrize("joint", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "symbol"])
 def test_white_space_is_one_space_on_both_sides_and_after_saving(kind, joint, tmp_path):
     trained = train_tokenizer(
         ["the house is big"] * 3, ["das Haus ist groß"] * 3, kind=kind, vocab_size=300, joint=joint
@@ -284,17 +284,17 @@ def test_joint_tokenizers_load_without_the_package(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "syllable"}, "one of bpe, unigram, word, char, got 'syllable'"),
+        ({"kind": "syllable"}, "one of bpe, unigram, word, symbol, char, got 'syllable'"),
         ({"vocab_size": 260}, "above 260 .* got 260"),
         ({"kind": "word", "vocab_size": 4}, "above 4 .* got 4"),
         ({"kind": "unigram", "vocab_size": 261}, "needs .* entries, more than vocab_size=261"),
         ({"kind": "unigram", "min_frequency": 2}, "min_frequency=2 has no meaning"),
         ({"kind": "char", "min_frequency": 99}, "gave no vocabulary"),
-        ({"target_vocab_size": 300}, "got them with joint=True"),
-        ({"target_kind": "char"}, "got them with joint=True"),
+        ({"target_vocab_size": 300}, "got one of them with joint=True"),
+        ({"target_kind": "char"}, "got one of them with joint=True"),
         ({"min_frequency": 0}, "at least 1, got 0"),
         ({"joint": False, "target_vocab_size": 260}, "above 260 .* got 260"),
-        ({"joint": False, "target_kind": "syllable"}, "one of bpe, unigram, word, char, got 'syllable'"),
+        ({"joint": False, "target_kind": "syllable"}, "one of bpe, unigram, word, symbol, char, got 'syllable'"),
     ],
 )
 def test_errors_say_what_to_do(arguments, message):
@@ -326,3 +326,69 @@ def test_real_text_comes_back(kind):
     decomposed = [unicodedata.normalize("NFD", text) for text in targets]
     ids = tokenizer(text_target=decomposed)["input_ids"]
     assert tokenizer.batch_decode(ids, skip_special_tokens=True) == [nfc(text) for text in targets]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("kind", ["char", "word", "bpe"])
+def test_features_are_tokens_of_their_own(kind, joint, tmp_path):
+    sources, features = ["[V][PST]gān", "[N]hus"], {"[V]", "[PST]", "[N]"}
+    vocab_size = 300 if kind == "bpe" else 100
+    tokenizer = train_tokenizer(sources, ["ēode"], kind=kind, joint=joint, vocab_size=vocab_size, features=features)
+    tokenizer.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    source_side = getattr(tokenizer, "source_tokenizer", tokenizer)
+    tokens = source_side.convert_ids_to_tokens(tokenizer(" [V] [PST] gān")["input_ids"])
+    assert tokens[:2] == ["[V]", "[PST]"]
+    assert tokenizer("[V][PST]gān")["input_ids"] == tokenizer(" [V] [PST] gān")["input_ids"]
+    assert "[" not in source_side.get_vocab()
+    assert len(source_side) == len(source_side.get_vocab())
+
+
+def test_letters_of_hangul_come_back_as_syllables(tmp_path):
+    tokenizer = train_tokenizer(["한국"], ["한국", "국"], kind="char", normalization="nfd", joint=False)
+    tokenizer.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer(text_target="각간")["input_ids"]
+    assert tokenizer.target_tokenizer.convert_ids_to_tokens(ids)[:-1] == list(unicodedata.normalize("NFD", "각간"))
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "각간"
+    assert tokenizer.batch_decode([ids, ids], skip_special_tokens=True) == ["각간", "각간"]
+
+
+@pytest.mark.parametrize(
+    ("normalization", "expected"),
+    [("nfc", "ﬁé"), ("nfd", "ﬁe\u0301"), ("nfkc", "fié"), ("nfkd", "fie\u0301"), ("none", "ﬁe\u0301é")],
+)
+def test_unicode_forms(normalization, expected):
+    text = "ﬁe\u0301é" if normalization == "none" else "ﬁé"
+    tokenizer = train_tokenizer([text], [text], kind="char", normalization=normalization, joint=False)
+    ids = tokenizer(text)["input_ids"][:-1]
+    assert "".join(tokenizer.source_tokenizer.convert_ids_to_tokens(ids)) == expected
+    decoded = tokenizer.decode(tokenizer(text_target=text)["input_ids"], skip_special_tokens=True)
+    assert decoded == (text if normalization == "none" else nfc(expected))
+
+
+def test_sides_may_differ_in_unicode_form():
+    options = {"kind": "char", "normalization": "nfd", "target_normalization": "nfc", "joint": False}
+    tokenizer = train_tokenizer(["é"], ["é"], **options)
+    assert len(tokenizer("é")["input_ids"]) == 3
+    assert len(tokenizer(text_target="é")["input_ids"]) == 2
+
+
+def test_symbols_stand_between_spaces():
+    tokenizer = train_tokenizer(["a˥˩ t͡ɕ͈ <x>.y"], ["b"], kind="symbol")
+    ids = tokenizer(" a˥˩  <x>.y t͡ɕ͈")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["▁a˥˩", "▁<x>.y", "▁t͡ɕ͈", "</s>"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a˥˩ <x>.y t͡ɕ͈"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"normalization": "nfx"}, "one of nfc, nfd, nfkc, nfkd, none, got 'nfx'"),
+        ({"target_normalization": "nfd"}, "belong to separate vocabularies"),
+        ({"normalization": "nfd"}, "Pass joint=False"),
+    ],
+)
+def test_unicode_forms_that_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        train_tokenizer(["a"], ["b"], kind="char", **options)

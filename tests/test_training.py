@@ -303,7 +303,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(write_recipe, tmp_pa
     checkpoint = tmp_path / "run" / "checkpoint-20"
     assert steps == 33 and json.loads((checkpoint / "trainer_state.json").read_text())["epoch"] % 1 != 0
     shutil.copytree(checkpoint, tmp_path / "resumed" / "checkpoint-20")
-    shutil.copytree(tmp_path / "run" / "tokenizer", tmp_path / "resumed" / "tokenizer")
+    shutil.copy(tmp_path / "run" / "run.json", tmp_path / "resumed")
     resumed = [f"training.output_dir={tmp_path / 'resumed'}", "training.resume_from_checkpoint=true"]
     run(path, *resumed)
     assert_same_weights(tmp_path / "run", tmp_path / "resumed")

@@ -7,8 +7,6 @@ This file only puts the parts of the package together in the order in which a us
 
 from pathlib import Path
 
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
 from ..model.pipeline_rnn_attn import translation_pipeline
 from ..training.recipe import load_recipe
 from ..training.run import train
@@ -29,12 +27,17 @@ def run_demo(output_dir: str | Path) -> float:
     3. Loads the checkpoint again, translates through `pipeline("translation")` and draws an attention heat map.
 
     Args:
-        output_dir (`str` or `Path`): The folder to write. An earlier demo in it is overwritten.
+        output_dir (`str` or `Path`): The folder to write.
 
     Returns:
         `float`: the percentage of held-out dates that were translated without a mistake.
+
+    Raises:
+        ValueError: the folder holds an earlier demo.
     """
     output_dir = Path(output_dir)
+    if (output_dir / "model").exists():
+        raise ValueError(f"{output_dir} holds an earlier demo; remove it, or choose another folder (--output)")
     output_dir.mkdir(parents=True, exist_ok=True)
     recipe = _write_corpus(output_dir)
     checkpoint = output_dir / "model"
@@ -43,8 +46,7 @@ def run_demo(output_dir: str | Path) -> float:
     print(f"\nexact match on {TEST} held-out dates: {exact:.1f} % after {results['train_seconds']:.0f} s of training")
     print(f"checkpoint: {checkpoint}\n")
 
-    model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)
-    translator = translation_pipeline(model=model, tokenizer=AutoTokenizer.from_pretrained(checkpoint))
+    translator = translation_pipeline(model=checkpoint)
     records = [translator(text, output_attentions=True)[0] for text in EXAMPLES]
     for text, record in zip(EXAMPLES, records, strict=True):
         print(f"{text}  →  {record['translation_text']}")

@@ -13,12 +13,13 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils import can_return_tuple
 
 from ..model.cache_rnn_attn import accept_cache_names, cache_field
+from ..model.checkpoint_rnn_attn import load_checkpoint
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.decoder_rnn_attn import Decoding
 from ..model.encoder_rnn_attn import RnnAttnEncoderOutput
@@ -223,17 +224,19 @@ def load_ensemble(names: Sequence[str | Path]) -> tuple[RnnAttnEnsemble, PreTrai
     Raises:
         ValueError: no checkpoint, one of another kind of model, or checkpoints whose vocabularies differ.
     """
-    tokenizers = [AutoTokenizer.from_pretrained(name, trust_remote_code=False) for name in names]
-    for name, tokenizer in zip(names[1:], tokenizers[1:], strict=True):
+    models: list[Any] = []
+    tokenizers: list[PreTrainedTokenizerBase] = []
+    for name in names:
+        model, tokenizer = load_checkpoint(name)
+        models.append(model)
+        tokenizers.append(tokenizer)
+        if model.config.model_type != RnnAttnConfig.model_type:
+            raise ValueError(f"ensemble: {name} is a model of the type {model.config.model_type}, expected rnn_attn")
         if _vocabularies(tokenizer) != _vocabularies(tokenizers[0]):
             raise ValueError(
                 f"ensemble: {name} has another vocabulary than {names[0]}; models that translate together "
                 "must share their vocabularies. Train them with one tokenizer."
             )
-    models = [AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False) for name in names]
-    for name, model in zip(names, models, strict=True):
-        if model.config.model_type != RnnAttnConfig.model_type:
-            raise ValueError(f"ensemble: {name} is a model of the type {model.config.model_type}, expected rnn_attn")
     return RnnAttnEnsemble(models), tokenizers[0]
 
 

@@ -5,9 +5,7 @@
 Says in one line what is not there or cannot be read. Does not know what is done with a model.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from ..model.checkpoint_rnn_attn import load_checkpoint
 
 
 def load_model(name: str | Path, **options: Any) -> tuple[Any, Any]:
@@ -35,9 +34,12 @@ def load_model(name: str | Path, **options: Any) -> tuple[Any, Any]:
         ValueError: what is there is damaged, or needs code of its own.
     """
     find_model(name)
-    with explain(name):
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        return AutoModelForSeq2SeqLM.from_pretrained(name, trust_remote_code=False, **options), tokenizer
+    try:
+        return load_checkpoint(name, **options)
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise ValueError(f"{name}: the model needs code of its own, which this program never runs") from error
+        raise
 
 
 def find_model(name: str | Path) -> Path:
@@ -73,17 +75,3 @@ def find_model(name: str | Path) -> Path:
         raise FileNotFoundError(f"{name}: the repository on the Hub holds no config.json") from error
     except HfHubHTTPError as error:
         raise OSError(f"{name}: the Hub answers {error.response.status_code}; try again later") from error
-
-
-@contextlib.contextmanager
-def explain(name: str | Path) -> Iterator[None]:
-    """Says of what the library cannot read that the checkpoint is at fault."""
-    try:
-        yield
-    except ImportError:
-        raise
-    except Exception as error:  # whatever the library stumbles over in a foreign folder
-        if "trust_remote_code" in str(error):
-            raise ValueError(f"{name}: the model needs code of its own, which this program never runs") from error
-        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-        raise ValueError(f"{name}: the checkpoint cannot be loaded: {kind}{error}") from error

@@ -6,13 +6,17 @@ Holds every hyperparameter and every rule about which of them go together. Knows
 """
 
 import copy
-from typing import Any, Literal, cast
+import dataclasses
+import difflib
+import math
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import PreTrainedConfig
 
 from .cache_rnn_attn import CACHE_NAMES
-from .pipeline_rnn_attn import register_translation_pipeline
+from .pipeline_rnn_attn import register_pipelines
 
 
 CellType = Literal["lstm", "gru", "rnn_tanh"]
@@ -21,6 +25,42 @@ CellType = Literal["lstm", "gru", "rnn_tanh"]
 ONE_VOCABULARY_OPTIONS = ("share_encoder_decoder_embeddings", "pointer_generator")
 
 
+class ConfigurationError(StrictDataclassFieldValidationError, ValueError):
+    """A hyperparameter of another type, or with a value that is not among those it may have."""
+
+    def __init__(self, field: str, cause: Exception) -> None:
+        super().__init__(field, cause)
+        self.args = (f"`{field}`: {cause}",)
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def explained(cls: Class) -> Class:
+    """Makes a strict dataclass say in one line what it expected of a field, and which value is the nearest.
+
+    Raises:
+        ConfigurationError: instead of the error of the library, of which it is a kind.
+    """
+    assign: Any = cls.__setattr__
+    types = {field.name: field.type for field in dataclasses.fields(cls)}
+
+    def explain(self: Any, name: str, value: Any) -> None:
+        try:
+            assign(self, name, value)
+        except StrictDataclassFieldValidationError as error:
+            kind = types[name]
+            choices: tuple[str, ...] = get_args(kind) if get_origin(kind) is Literal else ()
+            expected = f"one of {', '.join(choices)}" if choices else kind.__name__ if isinstance(kind, type) else kind
+            nearest = difflib.get_close_matches(str(value), choices, n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise ConfigurationError(name, TypeError(f"expected {expected}, got {value!r}.{hint}")) from error
+
+    cls.__setattr__ = explain  # pyright: ignore[reportAttributeAccessIssue] (a class, not `type` itself)
+    return cls
+
+
+@explained
 @strict
 class RnnAttnConfig(PreTrainedConfig):
     r"""Hyperparameters of a [`RnnAttnModel`]. Encoder and decoder are two models, joined by the thought vector and by
@@ -156,6 +196,7 @@ class RnnAttnConfig(PreTrainedConfig):
         if not __name__.startswith("transformers_modules."):
             kwargs.pop("custom_pipelines", None)
         _drop_removed(kwargs)
+        _refuse_misspelt(kwargs)
         super().__post_init__(**kwargs)
         if self.decoder_vocab_size is None:
             self.decoder_vocab_size = self.vocab_size
@@ -188,13 +229,39 @@ class RnnAttnConfig(PreTrainedConfig):
         return self.encoder_hidden_size * (2 if self.encoder_bidirectional else 1)
 
     def _check_ranges(self) -> None:
-        """Raises a ValueError for a size, depth or probability out of its range."""
+        """Raises a ValueError for a number out of its range."""
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+            most = MOST_LAYERS if name.endswith("_layers") else MOST_UNITS
+            if getattr(self, name) > most:
+                raise ValueError(f"`{name}` must be at most {most}, got {getattr(self, name)}.")
         for name in ("encoder_dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
+        if not 0 <= self.initializer_range < math.inf:
+            raise ValueError(f"`initializer_range` must be a number of at least 0, got {self.initializer_range}.")
+        # fields of the library, which does not look at their types
+        for name, kind, what in _LIBRARY_FIELDS:
+            if not isinstance(getattr(self, name, None), (kind, type(None))):
+                raise ValueError(f"`{name}` must be {what}, got {getattr(self, name)!r}.")
+        if not self.is_encoder_decoder:
+            raise ValueError("`is_encoder_decoder` must be `True`, got `False`.")
+        target_size = cast(int, self.decoder_vocab_size)
+        for name, ids in self._special_tokens().items():
+            size = min(self.vocab_size, target_size) if name == "pad_token_id" else target_size
+            for token in ids:
+                if not 0 <= token < size:
+                    raise ValueError(f"`{name}` must be a token of the vocabulary, from 0 to {size - 1}, got {token}.")
+
+    def _special_tokens(self) -> dict[str, list[int]]:
+        """Returns the ids of each kind of special token: none, one or several."""
+        names = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+        values = {name: getattr(self, name) for name in names}
+        return {
+            name: value if isinstance(value, list) else [] if value is None else [value]
+            for name, value in values.items()
+        }
 
     def _check_attention(self) -> None:
         """Raises a ValueError for options that contradict the attention score."""
@@ -261,6 +328,8 @@ class RnnAttnConfig(PreTrainedConfig):
             )
 
 
+# Beyond any model of this kind: a damaged number is refused before anything is made of its size
+MOST_LAYERS, MOST_UNITS = 1000, 2**24
 _COUNTS = (
     "vocab_size",
     "decoder_vocab_size",
@@ -273,6 +342,13 @@ _COUNTS = (
     "attention_window",
     "location_size",
     "attentional_size",
+)
+
+
+_LIBRARY_FIELDS: tuple[tuple[str, type, str], ...] = (
+    ("architectures", list, "a list of class names"),
+    ("prefix", str, "a text"),
+    ("task_specific_params", dict, "a dictionary of dictionaries"),
 )
 
 
@@ -298,6 +374,14 @@ def _drop_removed(options: dict[str, Any]) -> None:
             )
 
 
+def _refuse_misspelt(options: dict[str, Any]) -> None:
+    """Raises a ValueError for a name that nothing reads and that is nearly the name of a hyperparameter."""
+    names = [field.name for field in dataclasses.fields(RnnAttnConfig)]
+    for name in options:
+        for nearest in difflib.get_close_matches(name, names, n=1, cutoff=0.9):
+            raise ValueError(f"`{name}` is not a hyperparameter. Did you mean `{nearest}`?")
+
+
 def _code_beside_the_weights() -> dict[str, Any]:
     """Returns the entries that name, for each Auto class and pipeline, the file and the class in it."""
     return {
@@ -315,6 +399,6 @@ def _code_beside_the_weights() -> dict[str, Any]:
 # Saving a configuration or model copies its file, and those that it imports, beside the weights
 RnnAttnConfig.register_for_auto_class()
 # Here, because this is the first file that a checkpoint loads, before `pipeline` looks up the task
-register_translation_pipeline()
+register_pipelines()
 
 __all__ = ["RnnAttnConfig"]

@@ -18,7 +18,7 @@ from transformers.utils import can_return_tuple
 from .cache_rnn_attn import DecoderState, RnnAttnCache, accept_cache_names, cache_field
 from .cells_rnn_attn import CELLS
 from .configuration_rnn_attn import RnnAttnConfig
-from .pretrained_rnn_attn import RnnAttnPreTrainedModel, boolean_mask, embed_tokens
+from .pretrained_rnn_attn import RnnAttnPreTrainedModel, boolean_mask, check_mask_values, embed_tokens
 from .recurrence_rnn_attn import ACTIVATIONS, AttentionalRecurrence, RecurrenceOutput, SourceMemory, StepProducts
 
 
@@ -162,12 +162,15 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
                 f"Expected as many rows of decoder inputs as of source sentences, got {embeddings.shape[0]} and "
                 f"{encoder_hidden_states.shape[0]}."
             )
-        keep_mask = None if attention_mask is None else attention_mask[:, -embeddings.shape[1] :].bool()
+        keep_mask = None
+        if attention_mask is not None:
+            keep_mask = boolean_mask(attention_mask[:, -embeddings.shape[1] :], embeddings)
         use_cache = self.config.use_cache if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = RnnAttnCache(self.config.decoder_layers)
         # the encoder's states are no option; their default is there because those before them have one
         if cache is None or cache.state is None:
+            check_mask_values(attention_mask)
             decoding = self.start(
                 encoder_hidden_states,  # pyright: ignore[reportArgumentType]
                 encoder_attention_mask,

@@ -6,6 +6,7 @@ Holds the one list of the library's private methods that are overridden. Knows t
 `select`.
 """
 
+import copy
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from transformers.generation import BaseStreamer, GenerationMode, LogitsProcesso
 
 from .cache_rnn_attn import LIBRARY_CACHE_NAME, RnnAttnCache, accept_cache_names, rename_cache
 from .configuration_rnn_attn import RnnAttnConfig
+from .generation_arguments_rnn_attn import check_generation, check_inputs, check_lengths
 from .search_rnn_attn import BeamSearch, SteppingModel, greedy_search, has_enough_tokens, supports_fast_search
 
 
@@ -22,6 +24,7 @@ from .search_rnn_attn import BeamSearch, SteppingModel, greedy_search, has_enoug
 # signatures of the library's methods with those that were met when the override was written.
 OVERRIDDEN = {
     "_supports_default_dynamic_cache": "the library knows by their names which models bring a cache of their own",
+    "_prepare_generation_config": "settings without meaning are refused, and one limit of length replaces the other",
     "_prepare_cache_for_generation": "assisted decoding wants the recurrent cache before the first step",
     "_sample": "greedy search without the library's work around every step",
     "_beam_search": "beam search likewise",
@@ -73,6 +76,43 @@ class RnnAttnGenerationMixin(GenerationMixin):
         seen = 0 if cache is None else cache.get_seq_length()
         return {"decoder_input_ids": input_ids[:, seen:], "cache": cache, **kwargs}
 
+    def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        inputs: torch.Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Translates token ids as the library's method does, whose arguments and results these are.
+
+        Raises:
+            ValueError: if an argument has no meaning, or nothing is to be translated.
+        """
+        check_inputs({"inputs": inputs, **kwargs}, generation_config)
+        return super().generate(inputs, generation_config, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _prepare_generation_config(
+        self, generation_config: GenerationConfig | None, **kwargs: Any
+    ) -> tuple[GenerationConfig, dict[str, Any]]:
+        if generation_config is not None and generation_config.is_assistant:
+            # the library passes both to an assistant, and warns of it
+            generation_config = copy.deepcopy(generation_config)
+            kwargs = generation_config.update(**kwargs)
+        given = {**vars(generation_config or GenerationConfig()), **kwargs}
+        given = {name: value for name, value in given.items() if value is not None}
+        check_generation({**vars(self.generation_config), **given}, self.config)
+        settings, model_kwargs = super()._prepare_generation_config(  # pyright: ignore[reportAttributeAccessIssue] (as in `_sample`)
+            generation_config, **kwargs
+        )
+        # one limit of length takes the place of the model's other one
+        if "max_new_tokens" in given and kwargs.get("max_length") is None:
+            settings.max_length = None
+        elif "max_length" in given and "max_new_tokens" not in given:
+            settings.max_new_tokens = None
+        prompt = model_kwargs.get("decoder_input_ids")
+        check_lengths(settings, 1 if prompt is None else prompt.shape[1])
+        return settings, model_kwargs
+
     # the library's method says that it returns a truth value, and returns nothing
     def _prepare_cache_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -82,7 +122,6 @@ class RnnAttnGenerationMixin(GenerationMixin):
         *args: int,
     ) -> None:
         rename_cache(model_kwargs)
-        _check_vocabularies(self.config, generation_config)
         super()._prepare_cache_for_generation(  # pyright: ignore[reportAttributeAccessIssue] (as in `_sample`)
             generation_config, model_kwargs, generation_mode, *args
         )
@@ -131,20 +170,3 @@ class RnnAttnGenerationMixin(GenerationMixin):
         return super()._beam_search(  # pyright: ignore[reportAttributeAccessIssue] (as in `_sample`)
             input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, **model_kwargs
         )
-
-
-def _check_vocabularies(config: RnnAttnConfig, generation_config: GenerationConfig) -> None:
-    """Refuses settings that compare target tokens with source tokens where each side has a vocabulary of its own.
-
-    Raises:
-        ValueError: the setting, and what to leave out.
-    """
-    if config.vocab_size == config.decoder_vocab_size:
-        return
-    for name in ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size"):
-        value = getattr(generation_config, name, None)
-        if value not in (None, 0, 1.0):
-            raise ValueError(
-                f"`{name}={value}` needs one vocabulary for source and target, got {config.vocab_size} source and "
-                f"{config.decoder_vocab_size} target tokens. Leave `{name}` out."
-            )

@@ -18,7 +18,7 @@ from .encoder_rnn_attn import RnnAttnEncoder, RnnAttnEncoderOutput
 from .generation_rnn_attn import RnnAttnGenerationMixin
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pointer_rnn_attn import PointerGenerator
-from .pretrained_rnn_attn import RnnAttnPreTrainedModel, check_known_arguments
+from .pretrained_rnn_attn import RnnAttnPreTrainedModel, check_known_arguments, check_labels, look_up
 
 
 logger = logging.get_logger(__name__)
@@ -302,6 +302,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         ```
         """
         if labels is not None:
+            given = decoder_inputs_embeds if decoder_input_ids is None else decoder_input_ids
+            check_labels(labels, cast(int, self.config.decoder_vocab_size), None if given is None else given.shape[:2])
             if use_cache:
                 logger.warning_once("`use_cache=True` has no use together with `labels`; it is set to `False`.")
             use_cache = False
@@ -377,7 +379,7 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
             (R, T, S) or `None`; and the batch after these tokens.
         """
         decoder = self.model.decoder
-        output, decoding = decoder.step(decoder.embed_tokens(tokens), decoding)
+        output, decoding = decoder.step(look_up(decoder.embed_tokens, tokens, "decoder_"), decoding)
         return self._scores(output.attentional, output.weights, decoding.memory.source_ids), output.weights, decoding
 
     def select(self, decoding: Decoding, rows: torch.Tensor) -> Decoding:

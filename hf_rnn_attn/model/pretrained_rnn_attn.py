@@ -5,6 +5,7 @@
 import difflib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,22 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from .cache_rnn_attn import CACHE_NAMES
+from .checkpoint_rnn_attn import (
+    ACCESS,
+    CONFIG_FILE,
+    GENERATION_FILE,
+    Name,
+    Shapes,
+    check_shapes,
+    explain,
+    find_file,
+    find_weights,
+    read_settings,
+    read_shapes,
+)
 from .configuration_rnn_attn import RnnAttnConfig
+from .generation_arguments_rnn_attn import check_generation, warn_of_unknown
+from .pipeline_rnn_attn import sides_of
 
 
 def embed_tokens(
@@ -28,12 +44,68 @@ def embed_tokens(
         side (`str`): what the names of the two arguments begin with in an error message.
 
     Raises:
-        ValueError: if both are given, or neither.
+        ValueError: if both are given, or neither, or if there is no token, or one that has no embedding.
     """
     if (input_ids is None) == (inputs_embeds is None):
         given = "both" if inputs_embeds is not None else "neither"
         raise ValueError(f"Pass exactly one of `{side}input_ids` and `{side}inputs_embeds`, got {given}.")
-    return table(input_ids) if inputs_embeds is None else inputs_embeds
+    if torch.compiler.is_compiling():
+        return table(input_ids) if inputs_embeds is None else inputs_embeds
+    tokens: Any = input_ids if inputs_embeds is None else inputs_embeds
+    width = () if inputs_embeds is None else (table.embedding_dim,)
+    if tokens.dim() != 2 + len(width) or tokens.shape[2:] != width or 0 in tokens.shape:
+        name, shape = ("input_ids", "") if inputs_embeds is None else ("inputs_embeds", f", {table.embedding_dim}")
+        raise ValueError(
+            f"Expected `{side}{name}` of shape (sentences, length{shape}) with at least one token, got "
+            f"{tuple(tokens.shape)}."
+        )
+    return look_up(table, tokens, side) if inputs_embeds is None else inputs_embeds
+
+
+def look_up(table: nn.Embedding, input_ids: torch.Tensor, side: str) -> torch.Tensor:
+    """Returns the embeddings (B, length, E) of tokens; see `embed_tokens`.
+
+    Raises:
+        ValueError: on a CPU, if a token has none. On a GPU the check would wait for the device at every call.
+    """
+    try:
+        return table(input_ids)
+    except (IndexError, RuntimeError) as error:
+        if input_ids.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"Expected `{side}input_ids` of type int64, got {input_ids.dtype}.") from error
+        lowest, highest = int(input_ids.min()), int(input_ids.max())
+        if lowest < 0 or highest >= table.num_embeddings:
+            raise ValueError(
+                f"Expected `{side}input_ids` from 0 to {table.num_embeddings - 1}, the tokens of the vocabulary, got "
+                f"ids from {lowest} to {highest}. Is the tokenizer that of the model?"
+            ) from error
+        raise
+
+
+def check_labels(labels: torch.Tensor, vocab_size: int, decoder_shape: tuple[int, ...] | None) -> None:
+    """Refuses labels that are no target tokens; on a GPU only their type and shape are looked at.
+
+    Args:
+        labels (`torch.Tensor` of shape `(B, T)`): the tokens to predict, -100 for none.
+        vocab_size (`int`): the number of target tokens.
+        decoder_shape (`tuple[int]`, *optional*): (B, T) of the decoder's inputs, where they are given beside labels.
+
+    Raises:
+        ValueError: for another type, shape or value.
+    """
+    if labels.dim() != 2 or (decoder_shape is not None and labels.shape != decoder_shape):
+        expected = "(sentences, length)" if decoder_shape is None else f"{tuple(decoder_shape)}, that of the inputs"
+        raise ValueError(f"Expected labels of shape {expected}, got {tuple(labels.shape)}.")
+    if labels.dtype != torch.int64:
+        raise ValueError(f"Expected labels of type int64, got {labels.dtype}.")
+    if labels.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    tokens = labels[labels != -100]
+    if len(tokens) and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+        raise ValueError(
+            f"Expected labels from 0 to {vocab_size - 1}, the tokens of the vocabulary, or -100 for padding, got "
+            f"labels from {tokens.min().item()} to {tokens.max().item()}."
+        )
 
 
 def boolean_mask(attention_mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
@@ -78,6 +150,28 @@ def check_known_arguments(function: Callable[..., Any], given: dict[str, Any], k
         raise TypeError(f"`forward` got an unexpected argument `{name}`. Did you mean `{nearest}`?")
 
 
+_PREFIX = "model."
+_MISMATCH = (
+    "The tokenizer is not that of the model; load the one that was saved with it. Expected equal vocabularies, got"
+)
+# a vocabulary may be made larger than its tokens, to a multiple of 128 at most
+MOST_SPARE_TOKENS = 128
+
+
+def _of_bare_model(shapes: Shapes) -> Shapes:
+    """Returns the tensors of encoder and decoder, as the bare model names them."""
+    named = {key.removeprefix(_PREFIX): shape for key, shape in shapes.items()}
+    return {key: shape for key, shape in named.items() if key.startswith(("encoder.", "decoder."))}
+
+
+@torch.no_grad()
+def check_finite(model: nn.Module, where: Name) -> None:
+    """Raises a ValueError for a model of which a weight is not a number or infinite."""
+    for name, parameter in model.named_parameters():
+        if parameter.device.type != "meta" and not parameter.isfinite().all():
+            raise ValueError(f"{where}: the weight `{name}` is not finite everywhere. Train the model again.")
+
+
 class RnnAttnPreTrainedModel(PreTrainedModel):
     """The base class of all models here: initial weights, loading and saving."""
 
@@ -88,6 +182,85 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["RnnAttnEncoder", "RnnAttnDecoder"]
     _skip_keys_device_placement = list(CACHE_NAMES)
+
+    @classmethod
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, pretrained_model_name_or_path: Name | None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Loads a checkpoint as the library does, whose arguments it has, after a check of its files.
+
+        Configuration and weights in the files must belong together, whatever the arguments then make of them. A caller
+        who asks for `output_loading_info` reads there what is missing.
+
+        Raises:
+            OSError: if a file is missing.
+            ValueError: if a file is damaged, if weights are missing, have no place or another shape, or are not finite.
+        """
+        access = {key: value for key, value in kwargs.items() if key in ACCESS}
+        name = pretrained_model_name_or_path
+        is_checked = name is not None and not kwargs.get("output_loading_info")
+        # the folder of an adapter has no configuration
+        is_checked = is_checked and find_file(cast(Name, name), CONFIG_FILE, access) is not None
+        if is_checked:
+            cls._check_files(cast(Name, name), access)
+        loaded: Any = super().from_pretrained(name, *args, **kwargs)  # pyright: ignore[reportUnknownMemberType]
+        if is_checked:
+            check_finite(loaded, cast(Name, name))
+        return loaded
+
+    @classmethod
+    def _check_files(cls, name: Name, access: dict[str, Any]) -> None:
+        """Compares the files of a checkpoint with each other; see `from_pretrained`."""
+        config_file = cast(Path, find_file(name, CONFIG_FILE, access))
+        settings = read_settings(config_file)
+        if settings.get("model_type") != RnnAttnConfig.model_type:
+            return  # the library says what it is
+        with explain(config_file, "configuration"):
+            config = RnnAttnConfig.from_dict(settings)
+        generation_file = find_file(name, GENERATION_FILE, access)
+        if generation_file is not None:
+            generation = read_settings(generation_file)
+            with explain(generation_file, "generation settings"):
+                check_generation(generation, config)
+                for key in ("decoder_start_token_id", "eos_token_id"):
+                    if generation.get(key) is None and getattr(config, key) is not None:
+                        raise ValueError(f"`{key}` is missing; it is {getattr(config, key)} in {CONFIG_FILE}.")
+            warn_of_unknown(generation, generation_file)
+        found: Shapes = {}
+        for file in find_weights(name, access):
+            found |= read_shapes(file)
+        with torch.device("meta"):
+            model = cls(config)
+        expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+        optional = set(model.all_tied_weights_keys)
+        if cls.__name__ not in (config.architectures or [cls.__name__]):
+            # the bare model in place of the one with an output layer, or the other way round: what both have
+            found, expected = _of_bare_model(found), _of_bare_model(expected)
+            optional = {key.removeprefix(_PREFIX) for key in optional}
+        check_shapes(found, expected, optional, name)
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuses a tokenizer of another model.
+
+        Args:
+            tokenizer (`PreTrainedTokenizerBase`): the tokenizer that is to be used together with this model.
+
+        Raises:
+            ValueError: if a vocabulary of it does not fit into the model's, or if special tokens differ.
+        """
+        config, (source_side, target_side) = self.config, sides_of(tokenizer)
+        mismatch = f"{self.name_or_path or type(self).__name__}: the tokenizer is not that of the model:"
+        for side, part, size in (
+            ("source", source_side, config.vocab_size),
+            ("target", target_side, cast(int, config.decoder_vocab_size)),
+        ):
+            if not size - MOST_SPARE_TOKENS < len(part) <= size:
+                raise ValueError(f"{mismatch} {len(part)} {side} tokens in the tokenizer and {size} in the model.")
+        for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            ours, theirs = getattr(config, key), getattr(tokenizer, key)
+            known = ours if isinstance(ours, list) else [ours]
+            if theirs is not None and ours is not None and theirs not in known:
+                raise ValueError(f"{mismatch} `{key}` {theirs} in the tokenizer and {ours} in the model.")
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -9,6 +9,7 @@ tokenizer serves them.
 
 import contextlib
 import os
+import unicodedata
 from collections.abc import Generator
 from typing import Any
 
@@ -183,9 +184,18 @@ class RnnAttnTokenizer(PreTrainedTokenizerFast):
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, use_source_tokenizer: bool = False, **kwargs: Any
     ) -> str | list[str]:
-        """Returns the text of target ids, or of source ids with `use_source_tokenizer=True`; for a batch a list."""
+        """Returns the text of target ids, or of source ids with `use_source_tokenizer=True`; for a batch a list.
+
+        Where that side takes characters apart (NFD), the text has them composed again.
+        """
         side = self.source_tokenizer if use_source_tokenizer else self.target_tokenizer
-        return side.decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+        text = side.decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+        normalizer = side.backend_tokenizer.normalizer
+        if normalizer is None or not unicodedata.is_normalized("NFD", normalizer.normalize_str("é")):
+            return text
+        if isinstance(text, list):
+            return [unicodedata.normalize("NFC", part) for part in text]
+        return unicodedata.normalize("NFC", text)
 
     def convert_ids_to_tokens(self, ids: int | list[int], skip_special_tokens: bool = False) -> str | list[str]:
         """Returns the tokens of target ids; `source_tokenizer.convert_ids_to_tokens` returns those of source ids."""

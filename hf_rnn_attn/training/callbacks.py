@@ -1,8 +1,11 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Callbacks that a training needs beside the library's: scheduled sampling, and the order of batches."""
+"""Callbacks that a training needs beside the library's: scheduled sampling, the order of batches, and a check that
+losses and weights are finite.
+"""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -158,3 +161,29 @@ class BatchOrderCallback(TrainerCallback):
         """Tells the sampler the epoch, the one that a resumed run is in too."""
         # a resumed run begins inside of an epoch
         self.batch_sampler.set_epoch(int(state.epoch))
+
+
+class FiniteCallback(TrainerCallback):
+    """Calls a check before anything is logged, evaluated or saved, and at the ends of epochs and of the training."""
+
+    # losses that wait to be looked at
+    MOST_STEPS = 500
+
+    def __init__(self, check: Callable[[], None]):
+        self.check = check
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Checks where the library is about to use what the step has made."""
+        due = control.should_log or control.should_evaluate or control.should_save or control.should_training_stop
+        if due or state.global_step % self.MOST_STEPS == 0:
+            self.check()
+
+    def on_epoch_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Checks before an evaluation or a checkpoint at the end of the epoch."""
+        self.check()
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: Any, metrics: dict[str, float], **kwargs: Any):
+        """Raises if a loss on validation pairs is not finite."""
+        for name, value in metrics.items():
+            if name.endswith("_loss") and not math.isfinite(value):
+                raise ValueError(f"step {state.global_step}: {name} is {value}; lower training.learning_rate")

@@ -1,27 +1,140 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoints of a run: which to take, and their mean."""
+"""The checkpoints of a run: which are whole, which to take, and their mean."""
 
+import contextlib
 import fnmatch
+import hashlib
 import json
+import logging
+import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 
+logger = logging.getLogger(__name__)
+
 WEIGHTS_FILE = "model.safetensors"
+STATE_FILE = "trainer_state.json"
+# the last file of a checkpoint, in the format of the command `sha256sum`
+CHECKSUMS_FILE = "SHA256SUMS"
 # what a trainer's checkpoint holds besides the model; a published folder must not carry it
 TRAINER_FILES = (
     "optimizer*",
     "scheduler.pt",
     "scaler.pt",
     "rng_state*",
-    "trainer_state.json",
+    STATE_FILE,
     "training_args.bin",
+    CHECKSUMS_FILE,
 )
+
+
+def list_checkpoints(run_dir: str | Path) -> dict[int, Path]:
+    """Returns the checkpoint folders of a run by their steps, in rising order, damaged ones included."""
+    steps = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in Path(run_dir).glob("checkpoint-*"))
+    return dict(sorted((int(name[1]), path) for name, path in steps if name and path.is_dir()))
+
+
+def write_text(path: Path, text: str):
+    """Writes a file that is there in full or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def writing(folder: str | Path) -> Iterator[None]:
+    """Turns what the libraries raise for a full disk, which is no `OSError`, into one that names the folder."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        free = shutil.disk_usage(Path(folder).parent).free / 2**20
+        raise OSError(
+            f"{folder}: could not be written, with {free:,.0f} MB free on its disk ({error}); earlier checkpoints are "
+            "as they were: make room and resume (--resume)"
+        ) from error
+
+
+def seal_checkpoint(folder: Path):
+    """Writes `SHA256SUMS`; a checkpoint without it was cut off while it was written."""
+    names = _file_names(folder)
+    write_text(folder / CHECKSUMS_FILE, "".join(f"{_checksum(folder / name)}  {name}\n" for name in names))
+
+
+def _file_names(folder: Path) -> list[str]:
+    files = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return sorted(name for name in files if name != CHECKSUMS_FILE)
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    return (folder / CHECKSUMS_FILE).is_file()
+
+
+def find_damage(folder: Path) -> str | None:
+    """Returns what is wrong with a checkpoint, or `None`."""
+    if not is_sealed(folder):
+        return f"cut off while it was written (no {CHECKSUMS_FILE})"
+    lines = (folder / CHECKSUMS_FILE).read_text("utf-8", errors="replace").splitlines()
+    checksums = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+    for name in _file_names(folder):
+        if name not in checksums:
+            return f"{name} is not in {CHECKSUMS_FILE}"
+    for name, checksum in checksums.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if _checksum(folder / name) != checksum:
+            return f"{name} is damaged"
+    return None
+
+
+def last_checkpoint(run_dir: str | Path, load_best: bool = False) -> Path:
+    """Returns the last checkpoint of a run that is whole; damaged ones after it are named in a warning.
+
+    Args:
+        run_dir (`str` or `Path`): The `output_dir` of a run.
+        load_best (`bool`): Whether the best checkpoint that it remembers has to be whole too.
+
+    Raises:
+        ValueError: there is none.
+    """
+    damages = []
+    for path in reversed(list_checkpoints(run_dir).values()):
+        damage = find_obstacle(path) or (_best_damage(path) if load_best else None)
+        if damage is None:
+            for line in damages:
+                logger.warning("passed over: %s; resuming from %s", line, path)
+            return path
+        damages.append(f"{path}: {damage}")
+    found = f" ({'; '.join(damages)})" if damages else ""
+    again = "with --force in the place of --resume, which removes them" if damages else "without --resume"
+    raise ValueError(f"{run_dir} holds no checkpoint to resume from{found}; train {again}")
+
+
+def find_obstacle(checkpoint: Path) -> str | None:
+    """Returns why a run cannot go on from a checkpoint, or `None`."""
+    states = (name for name in ("optimizer.pt", "scheduler.pt") if not (checkpoint / name).is_file())
+    return find_damage(checkpoint) or next((f"{name} is missing" for name in states), None)
+
+
+def _best_damage(checkpoint: Path) -> str | None:
+    """Returns what is wrong with the best checkpoint so far, which the end of the run would load."""
+    step = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))["best_global_step"]
+    best = checkpoint.with_name(f"checkpoint-{step}")
+    damage = find_damage(best) if step and best != checkpoint else None
+    return f"the best one, {best.name}: {damage}" if damage else None
 
 
 def average_weights(paths: Sequence[str | Path]) -> dict[str, torch.Tensor]:
@@ -66,7 +179,9 @@ def average_checkpoints(paths: Sequence[str | Path], output_dir: str | Path):
     for file in Path(paths[-1]).iterdir():
         if file.is_file() and not any(fnmatch.fnmatch(file.name, pattern) for pattern in TRAINER_FILES):
             shutil.copy(file, output_dir)
-    save_file(weights, output_dir / WEIGHTS_FILE, metadata={"format": "pt"})
+    with writing(output_dir):
+        save_file(weights, output_dir / f"{WEIGHTS_FILE}.partial", metadata={"format": "pt"})
+    os.replace(output_dir / f"{WEIGHTS_FILE}.partial", output_dir / WEIGHTS_FILE)
 
 
 def select_checkpoints(
@@ -88,8 +203,8 @@ def select_checkpoints(
     Raises:
         ValueError: fewer than `count` checkpoints are there, or fewer were evaluated with that metric.
     """
-    checkpoints = {int(path.name.rpartition("-")[2]): path for path in Path(run_dir).glob("checkpoint-*")}
-    steps = sorted(checkpoints)
+    checkpoints = {step: path for step, path in list_checkpoints(run_dir).items() if _is_whole(path)}
+    steps = list(checkpoints)
     if metric is not None and steps:
         scores = _evaluated_scores(checkpoints[steps[-1]], metric)
         if greater_is_better is None:
@@ -109,8 +224,13 @@ def select_checkpoints(
     return [checkpoints[step] for step in sorted(steps)]
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint has its state, which the library writes last, and keeps its checksums where it has some."""
+    return (path / STATE_FILE).is_file() and not (is_sealed(path) and find_damage(path))
+
+
 def _evaluated_scores(checkpoint: Path, metric: str) -> dict[int, float]:
     """Returns step to score, from the log in `trainer_state.json` of a checkpoint."""
     name = f"eval_{metric.removeprefix('eval_')}"
-    log = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    log = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["log_history"]
     return {entry["step"]: entry[name] for entry in log if name in entry}

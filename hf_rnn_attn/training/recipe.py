@@ -89,6 +89,7 @@ _PLAIN_SCALARS: tuple[tuple[str, Callable[[str], Any]], ...] = (
 
 
 Corpora = str | dict[str, Any] | Annotated[list[str | dict[str, Any]], Field(min_length=1)]
+Name: Any = Annotated[str, Field(min_length=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Seed: Any = Annotated[int, Field(ge=0, lt=2**32)]
@@ -196,7 +197,7 @@ class Recipe:
 _MODEL_TYPES = {"encoder_dropout": Probability, "decoder_dropout": Probability, "initializer_range": PositiveFloat}
 # the fields of the library that its own annotations say too little of
 _TRAINING_TYPES: dict[str, Any] = {
-    "output_dir": Annotated[str, Field(min_length=1)],
+    "output_dir": Name,
     "num_train_epochs": PositiveFloat,
     "max_steps": Literal[-1] | PositiveInt,
     "learning_rate": PositiveFloat,
@@ -304,7 +305,7 @@ _SECTIONS = {
         | _parameters(read_pairs, "data")
         | _parameters(encode_pairs, "dataset", "tokenizer"),
     ),
-    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target")),
+    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target", "features")),
     "model": _schema(
         "model",
         {
@@ -338,8 +339,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises:
         FileNotFoundError: the file, or the base that it names, does not exist.
-        ValueError: no valid YAML; a base in another folder; a key that nothing reads (the message names the file, the
-            key and the nearest valid one); a required key that is missing; values that contradict each other.
+        ValueError: no valid YAML; a base in another folder; a key that nothing reads, or a value of a wrong type or out
+            of its range (the message names the file, the key and the nearest valid one); a required key that is
+            missing; values that contradict each other.
     """
     path = Path(path)
     raw = _read_yaml(path)
@@ -361,8 +363,8 @@ def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
         return raw
     above = (*above, path.name)
     # the paths of both are relative to one folder
-    if not isinstance(base, str) or Path(base).name != base or base in above:
-        raise ValueError(f"{path}: base: expected the name of another recipe in the same folder, got {base!r}")
+    if not isinstance(base, str) or not base or Path(base).name != base or base in above:
+        raise ValueError(f"{path}: base: expected the name of another recipe in the same folder, got {_shown(base)}")
     return _merge(_read_yaml(path.with_name(base), above), raw)
 
 
@@ -396,10 +398,10 @@ def _parse_yaml(text: str, where: str) -> Any:
     return None if node is None else _value_of(node, where, iter(range(MAX_VALUES)), MAX_DEPTH)
 
 
-def _value_of(node: yaml.Node, where: str, places: Iterable[int], depth: int) -> Any:
+def _value_of(node: yaml.Node, where: str, places: Iterator[int], depth: int) -> Any:
     """Returns what a node and all below it mean; `places` is used up by one for each, `depth` levels are left."""
     line = f"{where}, line {node.start_mark.line + 1}"
-    if depth == 0 or next(iter(places), None) is None:
+    if depth == 0 or next(places, None) is None:
         raise ValueError(f"{line}: expected at most {MAX_VALUES:,} values in {MAX_DEPTH} levels, got more")
     if node.tag not in (yaml.BaseLoader.DEFAULT_SCALAR_TAG, *_COLLECTION_TAGS):
         raise ValueError(f"{line}: expected a value without a tag, got {node.tag!r}; remove the tag")
@@ -410,10 +412,11 @@ def _value_of(node: yaml.Node, where: str, places: Iterable[int], depth: int) ->
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = _value_of(key_node, where, places, depth - 1)
+        line = f"{where}, line {key_node.start_mark.line + 1}"
         if not isinstance(key, str):
-            raise ValueError(f"{where}, line {key_node.start_mark.line + 1}: expected text as a key, got {_shown(key)}")
+            raise ValueError(f"{line}: expected text as a key, got {_shown(key)}")
         if key in mapping:
-            raise ValueError(f"{where}, line {key_node.start_mark.line + 1}: the key {_shown(key)} appears twice")
+            raise ValueError(f"{line}: the key {_shown(key)} appears twice")
         mapping[key] = _value_of(value_node, where, places, depth - 1)
     return mapping
 
@@ -450,7 +453,7 @@ def _build_recipe(raw: dict[str, Any], path: Path) -> Recipe:
     raw = {**dict.fromkeys(_SECTIONS, {}), **{name: value for name, value in raw.items() if value is not None}}
     sections: dict[str, tuple[Any, bool]] = {name: (section, True) for name, section in _SECTIONS.items()}
     if isinstance(raw["model"], str):
-        sections["model"] = (str, True)
+        sections["model"] = (Name, True)
     _check(raw, _schema("recipe", sections), path)
     return Recipe(
         file=str(path),
@@ -569,7 +572,8 @@ def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict
             f"tokenizer.joint to true or leave {shared[0]} out"
         )
     with _located(f"{path}: tokenizer"):
-        check_options(**{**(train_tokenizer.__kwdefaults__ or {}), **raw})
+        defaults = train_tokenizer.__kwdefaults__ or {}
+        check_options(**{name: raw.get(name, default) for name, default in defaults.items() if name != "features"})
     return raw
 
 
@@ -651,7 +655,7 @@ def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
     """Returns the library's arguments of a recipe, after the checks that need them.
 
     Raises:
-        ValueError: settings that contradict each other, the launch or the output folder.
+        ValueError: settings that contradict each other or the launch.
     """
     where = f"{recipe.file}: training"
     with _located(where):
@@ -711,20 +715,8 @@ def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):
     if section.dropout is not None and not isinstance(recipe.model, str):
         raise ValueError(f"{where}.dropout is for a checkpoint to tune; set model.encoder_dropout and decoder_dropout")
     _check_best_metric(recipe, arguments)
-    _check_output_dir(arguments)
-
-
-def _check_output_dir(arguments: Seq2SeqTrainingArguments):
     if os.path.exists(str(arguments.output_dir)) and not os.path.isdir(str(arguments.output_dir)):
         raise ValueError(f"{arguments.output_dir} is a file; choose another training.output_dir")
-    found = any(Path(str(arguments.output_dir)).glob("checkpoint-*"))
-    if found and not arguments.resume_from_checkpoint:
-        raise ValueError(
-            f"{arguments.output_dir} holds the checkpoints of another run; resume it (--resume), remove it, or choose "
-            "another training.output_dir"
-        )
-    if arguments.resume_from_checkpoint is True and not found:
-        raise ValueError(f"{arguments.output_dir} holds no checkpoint to resume from; train without --resume")
 
 
 def _check_best_metric(recipe: Recipe, arguments: Seq2SeqTrainingArguments):

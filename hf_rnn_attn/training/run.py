@@ -8,9 +8,11 @@ computed.
 
 import ctypes
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +20,6 @@ import numpy as np
 from datasets import Dataset, IterableDataset
 from safetensors.torch import load_model
 from transformers import (
-    AutoConfig,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     DataCollatorForSeq2Seq,
     EarlyStoppingCallback,
     PreTrainedConfig,
@@ -34,18 +33,23 @@ from transformers import (
 
 from ..data import encode_pairs, group_references, read_pairs
 from ..evaluation import TextMetric, load_metric, score_texts, trainer_metrics
+from ..model.checkpoint_rnn_attn import load_checkpoint, load_config, load_tokenizer
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.pipeline_rnn_attn import sides_of
 from ..tokenization import special_ids, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
-from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints
+from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
 from .recipe import Recipe, training_arguments
+from .record import RESULTS_FILE, begin, check_same_run, describe_run, find_start, locked
 from .trainer import RnnAttnTrainer, freeze_parameters
 
 
-RESULTS_FILE = "results.json"
+logger = logging.getLogger(__name__)
+
 TOKENIZER_FOLDER = "tokenizer"
+# pairs that are looked at for unknown tokens, and the share that is worth a line
+UNKNOWN_ROWS, UNKNOWN_SHARE = 10_000, 0.05
 # options of mallopt in malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -73,19 +77,22 @@ def keep_compiled_products():
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
 
 
-def train(recipe: Recipe) -> dict[str, Any]:
+def train(recipe: Recipe, *, force: bool = False) -> dict[str, Any]:
     """Trains, scores and saves a model as a recipe says.
 
-    1. The pairs are read, the tokenizer is trained (or comes with the checkpoint to fine-tune) and saved.
-    2. The model is made or loaded, and trained; `resume_from_checkpoint: true` continues from the last checkpoint.
-    3. With `average_checkpoints`, its weights become the mean of checkpoints.
-    4. Model, tokenizer and generation defaults are saved in `output_dir`, and the log in `trainer_state.json`.
+    1. The pairs are read, the tokenizer is trained (or comes with the checkpoint to fine-tune) and saved. `run.json`
+       says what the run was started with.
+    2. The model is made or loaded, and trained; `resume_from_checkpoint: true` continues from the last checkpoint that
+       is whole.
+    3. Model, tokenizer and generation defaults are saved in `output_dir`, and the log in `trainer_state.json`.
+    4. With `average_checkpoints`, the mean of checkpoints takes the place of its weights.
     5. Validation and test pairs are translated and scored; `results.json` in `output_dir` says how it went.
 
     Under `accelerate launch` every process calls this function, and the first alone writes.
 
     Args:
         recipe ([`Recipe`]): What [`load_recipe`] returns.
+        force (`bool`): Remove an earlier run from `output_dir`, or, where a run is resumed, go on with other settings.
 
     Returns:
         `dict`: what `results.json` holds: `scores` by split and metric with signatures, `train_seconds` (of this call:
@@ -93,19 +100,36 @@ def train(recipe: Recipe) -> dict[str, Any]:
         `recipe`.
 
     Raises:
-        ValueError: settings that contradict each other or the data.
+        ValueError: settings that contradict each other, the data or the run that is resumed; a training that blows up.
+        OSError: a checkpoint or the model cannot be written.
     """
     arguments = training_arguments(recipe)
+    with locked(arguments):
+        return _train(recipe, arguments, force)
+
+
+def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> dict[str, Any]:
     set_seed(arguments.seed)
+    folder, start = Path(str(arguments.output_dir)), find_start(arguments, force)
     pairs = _read_splits(recipe)
-    tokenizer = _prepare_tokenizer(recipe, pairs["train"], arguments)
+    record = describe_run(recipe, arguments, pairs)
+    if start:
+        check_same_run(record, start, arguments, force)
+    if arguments.process_index == 0:
+        begin(folder, record, start)
+    tokenizer = _prepare_tokenizer(recipe, pairs["train"], arguments, start)
     model = _prepare_model(recipe, tokenizer)
     encoded = _encode_splits(recipe, pairs, tokenizer)
+    if isinstance(recipe.model, str):
+        _warn_of_unknown(recipe.model, tokenizer, encoded["train"])
     trainer = _build_trainer(recipe, arguments, model, tokenizer, encoded)
-    outcome = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
-    averaged = _average_into(trainer, recipe.training.average_checkpoints)
+    outcome = trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if trainer.state.global_step == 0:
+        raise ValueError(f"{recipe.file}: training: not one step was made; expected a whole batch of pairs")
+    # before all that may fail
     trainer.save_model()
     trainer.save_state()
+    averaged = _average_into(trainer, recipe.training.average_checkpoints)
     results = {
         "scores": _score_splits(trainer, tokenizer, pairs, encoded, recipe),
         "train_seconds": outcome.metrics["train_runtime"],
@@ -115,8 +139,7 @@ def train(recipe: Recipe) -> dict[str, Any]:
         "recipe": recipe.to_dict(),
     }
     if trainer.is_world_process_zero():
-        text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-        (Path(str(arguments.output_dir)) / RESULTS_FILE).write_text(text, encoding="utf-8")
+        write_text(folder / RESULTS_FILE, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return results
 
 
@@ -133,28 +156,33 @@ def _read_splits(recipe: Recipe) -> dict[str, Any]:
 
 
 def _prepare_tokenizer(
-    recipe: Recipe, pairs: Dataset | IterableDataset, arguments: Seq2SeqTrainingArguments
+    recipe: Recipe, pairs: Dataset | IterableDataset, arguments: Seq2SeqTrainingArguments, start: Path | None
 ) -> PreTrainedTokenizerBase:
-    """Trains the tokenizer once, on the first process; every process, and every resumed run, reads what was saved."""
-    if isinstance(recipe.model, str):
-        return AutoTokenizer.from_pretrained(recipe.model, trust_remote_code=False)
+    """Trains the tokenizer once, on the first process; every process reads what was saved, and a resumed run what its
+    checkpoint holds.
+    """
+    if start or isinstance(recipe.model, str):
+        return load_tokenizer(start or cast(str, recipe.model))
     folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
-        if arguments.process_index == 0 and not arguments.resume_from_checkpoint:
-            tokenizer = train_tokenizer(_texts(pairs, "source"), _texts(pairs, "target"), **recipe.tokenizer)
+        if arguments.process_index == 0:
+            has_features = "features" in (pairs.column_names or ())
+            features = set(chain.from_iterable(_column(pairs, "features"))) if has_features else ()
+            sides = (_column(pairs, "source"), _column(pairs, "target"))
+            tokenizer = train_tokenizer(*sides, **recipe.tokenizer, features=features)
             tokenizer.save_pretrained(folder)
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return load_tokenizer(folder)
 
 
-def _texts(pairs: Any, side: str) -> Iterator[str]:
-    return (pair[side] for pair in pairs)
+def _column(pairs: Any, name: str) -> Iterator[Any]:
+    return (pair[name] for pair in pairs)
 
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     if isinstance(recipe.model, str):
-        config = AutoConfig.from_pretrained(recipe.model, trust_remote_code=False)
+        config = load_config(recipe.model)
         _set_dropout(config, recipe.training.dropout)
-        model = AutoModelForSeq2SeqLM.from_pretrained(recipe.model, config=config, trust_remote_code=False)
+        model, _ = load_checkpoint(recipe.model, config=config)
     else:
         source_side, target_side = sides_of(tokenizer)
         config = RnnAttnConfig(
@@ -196,6 +224,16 @@ def _encode_splits(recipe: Recipe, pairs: dict[str, Any], tokenizer: PreTrainedT
     return {split: encode_pairs(dataset, tokenizer, **limits.get(split, {})) for split, dataset in pairs.items()}
 
 
+def _warn_of_unknown(name: str, tokenizer: PreTrainedTokenizerBase, encoded: Any):
+    """Says how many of the tokens to train on a checkpoint's tokenizer does not know, where that is more than a few."""
+    for column, side in zip(("input_ids", "labels"), sides_of(tokenizer), strict=True):
+        rows = next(encoded.iter(batch_size=UNKNOWN_ROWS))[column]
+        unknown = [token == side.unk_token_id for row in rows for token in row]
+        share = sum(unknown) / max(1, len(unknown))
+        if share >= UNKNOWN_SHARE:
+            logger.warning("%.0f %% of the tokens in %s are unknown to the tokenizer of %s", 100 * share, column, name)
+
+
 def _build_trainer(
     recipe: Recipe,
     arguments: Seq2SeqTrainingArguments,
@@ -209,7 +247,7 @@ def _build_trainer(
         "data_collator": DataCollatorForSeq2Seq(tokenizer, model=model),
         "processing_class": tokenizer,
         "train_dataset": encoded["train"],
-        "callbacks": _build_callbacks(recipe),
+        "callbacks": _build_callbacks(recipe, arguments),
     }
     if "validation" in encoded:
         options["eval_dataset"] = encoded["validation"]
@@ -218,12 +256,14 @@ def _build_trainer(
     return RnnAttnTrainer(**options, tokens_per_batch=recipe.training.tokens_per_batch)
 
 
-def _build_callbacks(recipe: Recipe) -> list[TrainerCallback]:
+def _build_callbacks(recipe: Recipe, arguments: Seq2SeqTrainingArguments) -> list[TrainerCallback]:
     callbacks = []
     if recipe.training.scheduled_sampling is not None:
         callbacks.append(ScheduledSamplingCallback(**recipe.training.scheduled_sampling))
     if recipe.training.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(recipe.training.early_stopping_patience))
+        # how many evaluations were without a better one
+        arguments.restore_callback_states_from_checkpoint = True
     return callbacks
 
 
