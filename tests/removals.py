@@ -19,7 +19,6 @@ KNOWN = {
     "`isinstance(treespec, LeafSpec)` is deprecated": "torch's exporter to ONNX, of itself",
     "`torch.jit.script_method` is deprecated": "torch's exporter to ONNX, of itself",
     "Passing `generation_config` together with": "the library's assisted decoding, of its own call",
-    "torch.quantize_per_tensor, torch.quantize_per_channel": "int8 weights; the release of torch is not named",
     "`past_key_values`/`cache_params` are deprecated": "the test that outputs can be read under the former name",
 }
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedModel
 
 from hf_rnn_attn import RnnAttnForConditionalGeneration
 from hf_rnn_attn.inference.ensemble import RnnAttnEnsemble
-from hf_rnn_attn.inference.quantization import load_quantized
+from hf_rnn_attn.inference.quantization import load_quantized, quantize
 from hf_rnn_attn.model.generation_rnn_attn import OVERRIDDEN
 
 
@@ -50,9 +50,14 @@ def test_a_checkpoint_of_version_0_1_gives_the_same_tokens(search, options):
     assert len({tuple(row) for row in expected[search]}) == len(expected["input_ids"])
 
 
-def test_an_int8_checkpoint_of_version_0_1_gives_the_same_tokens():
-    expected, source = inputs()
-    assert load_quantized(FORMER / "int8").generate(**source).tolist() == expected["int8"]
+def test_an_int8_checkpoint_of_version_0_1_has_the_weights_of_today():
+    # the arithmetic of activations has changed since then, and with it some tokens of this untrained model
+    _, source = inputs()
+    former, today = load_quantized(FORMER / "int8"), quantize(AutoModelForSeq2SeqLM.from_pretrained(FORMER))
+    assert former.state_dict().keys() == today.state_dict().keys()
+    for name, tensor in today.state_dict().items():
+        assert torch.equal(former.state_dict()[name], tensor), name
+    assert torch.equal(former.generate(**source), today.generate(**source))
 
 
 def parameters_of(name):
