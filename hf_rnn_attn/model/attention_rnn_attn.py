@@ -83,7 +83,10 @@ class LuongAttention(nn.Module):
             keys (`torch.Tensor` of shape `(B, S, H)`, *optional*): `project_memory(memory)`.
             keep_mask (`torch.BoolTensor` of shape `(B, S)`): `False` where there is padding.
         """
-        match = StepWeight(memory if keys is None else keys) if self.score in ("dot", "general") else None
+        if self.score == "dot":
+            # an exporter's scan takes no two views of one tensor
+            keys = memory.clone() if torch.compiler.is_exporting() else memory
+        match = None if keys is None or self.score == "concat" else StepWeight(keys)
         project_query = step_product(self.query_projection) if self.score == "concat" else None
         positions = (keep_mask.cumsum(-1) - 1).unsqueeze(1)
         read = StepWeight(memory.transpose(1, 2))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 
 # hidden state, and for an LSTM the cell, each (B, H)
@@ -107,7 +108,11 @@ def scan(
     # not yet a public name of torch; nothing but an export comes here
     from torch._higher_order_ops.scan import scan
 
-    return scan(step, state, sequences, dim=0, reverse=reverse)
+    # tensors that are distinct and contiguous, as a scan wants its state: a first state may hold one twice, or slices
+    state = tree_map(lambda part: part.clone(memory_format=torch.contiguous_format), state)
+    # an exported program has no gradient, and its step none either
+    with torch.no_grad():
+        return scan(step, state, sequences, dim=0, reverse=reverse)
 
 
 def scan_direction(

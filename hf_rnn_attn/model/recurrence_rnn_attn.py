@@ -233,9 +233,7 @@ class AttentionalRecurrence(nn.Module):
             return tuple(_advance(old, new, keep)), tuple(output.clone() for output in outputs)
 
         sequences = tuple(sequence.transpose(0, 1) for sequence in (token_shares, keep_mask, *masks))
-        # a scan's state keeps its memory layout; the bridge hands over slices
-        layers = tuple(tuple(part.contiguous() for part in layer) for layer in state.layers)
-        carry, outputs = scan(step, (layers, state.attentional, state.positions), sequences)
+        carry, outputs = scan(step, tuple(state), sequences)
         attentional, *hidden = (output.transpose(0, 1) for output in outputs)
         weights = None if self.attention is None else hidden.pop()
         return RecurrenceOutput(attentional, weights, tuple(hidden), DecoderState(*carry))
