@@ -188,7 +188,17 @@ def test_the_pairs_hold_every_pair_of_values():
     assert all(any(variant.items() <= row.items() for row in PAIRS) for variant in VARIANTS)
 
 
-def check_onnx_graphs(options):
+@pytest.mark.parametrize("options", PAIRS, ids=str)
+def test_graphs_of_every_pair_equal_the_model(options):
+    model = make_model(**options).float()
+    runners = export_graphs(model, "torch").runners
+    check_graphs(model, lambda inputs: runners["encoder"](**inputs), lambda inputs: runners["step"](**inputs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", PAIRS + CHOICES + SPAN_CHOICES + OTHER_OPTIONS, ids=str)
+def test_every_architecture_exports(options):
+    """To ONNX; the programs of `torch.export` on the way are what the ONNX graphs are made from."""
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
     model = make_model(**options).float()
     runners = export_graphs(model).runners
@@ -197,18 +207,6 @@ def check_onnx_graphs(options):
         lambda inputs: run_session(runners["encoder"].session, inputs),
         lambda inputs: run_session(runners["step"].session, inputs),
     )
-
-
-@pytest.mark.parametrize("options", PAIRS, ids=str)
-def test_graphs_of_every_pair_equal_the_model(options):
-    check_onnx_graphs(options)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", CHOICES + SPAN_CHOICES + OTHER_OPTIONS, ids=str)
-def test_every_architecture_exports(options):
-    """To ONNX; the programs of `torch.export` on the way are what the ONNX graphs are made from."""
-    check_onnx_graphs(options)
 
 
 @pytest.mark.slow
@@ -228,21 +226,23 @@ def whole_model_inputs():
 
 
 def check_whole_model(options, with_grad):
-    """The teacher-forced model as a program of `torch.export` and of ONNX, for any batch size and both lengths."""
+    """The teacher-forced model as a program of `torch.export` and of ONNX, for any batch size and both lengths.
+
+    With weights of about the usual size: larger ones enlarge what float32 rounds to more than 1e-6 in nine steps.
+    """
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-    model = make_model(**options).float()
+    model = make_model(initializer_range=0.3, **options).float()
     inputs, shapes = whole_model_inputs()
-    flags = {"use_cache": False, "output_attentions": True}
-    shapes |= {"use_cache": None, "kwargs": {"output_attentions": None}}
+    model.config.use_cache, model.config.output_attentions = False, True
     with torch.set_grad_enabled(with_grad):
-        program = torch.export.export(model, (), inputs | flags, dynamic_shapes=shapes)
+        program = torch.export.export(model, (), inputs, dynamic_shapes=shapes)
     run = program.module()
     with torch.no_grad():
-        onnx_program = torch.onnx.export(program, kwargs=inputs | flags, verbose=False)
+        onnx_program = torch.onnx.export(program, kwargs=inputs, verbose=False)
         for batch, length, target_length in [(1, 1, 1), (2, 5, 3), (4, 3, 9)]:
             inputs = random_batch(batch, length) | {"decoder_input_ids": torch.randint(3, 12, (batch, target_length))}
-            expected = tree_leaves(model(**inputs, **flags))
-            torch.testing.assert_close(tree_leaves(run(**inputs, **flags)), expected, atol=1e-6, rtol=0)
+            expected = tree_leaves(model(**inputs))
+            torch.testing.assert_close(tree_leaves(run(**inputs)), expected, atol=1e-6, rtol=0)
             torch.testing.assert_close(list(onnx_program(**inputs)), expected, atol=1e-6, rtol=0)
 
 
