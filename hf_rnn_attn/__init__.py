@@ -3,7 +3,8 @@
 """RNN encoder-decoder with Luong attention for Hugging Face `transformers`.
 
 Importing the package registers the model with the library's Auto classes and gives back `pipeline("translation")`,
-which without a model translates with one that the package carries.
+which without a model translates with one that the package carries, `pipeline("summarization")` and
+`pipeline("text2text-generation")`.
 """
 
 from pathlib import Path

@@ -310,10 +310,10 @@ def _problem_of(row: Row) -> str | None:
             return f"{side} is not text but {type(text).__name__}"
         if not text:
             return f"empty {side}"
-        if not _is_unicode(text):
-            return f"broken UTF-8 in {side}"
         if len(text) > MAX_TEXT:
             return f"{side} of more than {MAX_TEXT:,} characters"
+        if not _is_unicode(text):
+            return f"broken UTF-8 in {side}"
         if "\0" in text:
             return f"NUL character in {side}"
     return None
@@ -553,7 +553,9 @@ def _parquet_texts(path: Path, batch: pa.RecordBatch, column: str, nested: bool)
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise DataError(f"{path}: column {column!r} holds {array.type}, expected text (string)")
     # as bytes, because pyarrow raises on the whole batch when one text is not valid UTF-8
-    texts = array.cast(pa.large_binary()).to_pylist()
+    binary = array.cast(pa.large_binary())
+    # as much of a text as shows that it is too long, in characters of at most four bytes
+    texts = pc.binary_slice(binary, 0, 4 * MAX_TEXT + 4).to_pylist()
     return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
 
 

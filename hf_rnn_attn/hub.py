@@ -25,12 +25,12 @@ from huggingface_hub import CommitInfo, EvalResult, HfApi, ModelCard, ModelCardD
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from . import __version__
 from .data import read_pairs
-from .inference.loading import load_model
-from .model.checkpoint_rnn_attn import load_tokenizer
+from .inference.loading import find_model
+from .model.checkpoint_rnn_attn import explain, load_config, load_tokenizer
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
 from .published import (
@@ -374,27 +374,40 @@ def _read_pairs(data: dict[str, Any]) -> dict[str, Dataset | IterableDataset]:
 
 def _save_again(run_dir: Path, folder: Path) -> Path:
     """Saves what belongs to the model, its code included, and leaves everything else of a run behind."""
-    model, _ = load_model(run_dir)
-    if model.config.model_type != RnnAttnConfig.model_type:
+    find_model(run_dir)
+    config = load_config(run_dir)
+    if config.model_type != RnnAttnConfig.model_type:
         raise ValueError(
             f"{run_dir}: the card describes models of the type {RnnAttnConfig.model_type}, got one of the type "
-            f"{model.config.model_type}; publish it with its own push_to_hub()"
+            f"{config.model_type}; publish it with its own push_to_hub()"
         )
+    with explain(run_dir, "model"):
+        model = AutoModelForSeq2SeqLM.from_pretrained(run_dir, config=config, trust_remote_code=False)
+        tokenizer = _known_tokenizer(run_dir)
+        model.check_tokenizer(tokenizer)
     if folder.exists():
         shutil.rmtree(folder)
-    # loaded from known settings: the library makes a token of the text of any key that ends in `_token`
-    with tempfile.TemporaryDirectory() as known:
-        for name in (CONFIG_FILE, "tokenizer.json", "target_tokenizer.json", "tokenizer_config.json"):
-            if (run_dir / name).is_file():
-                shutil.copy(run_dir / name, known)
-        keep_tokenizer_settings(Path(known))
-        tokenizer = load_tokenizer(known)
     keep_own_settings(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     keep_tokenizer_settings(folder)
     check_files(folder)
     return folder
+
+
+def _known_tokenizer(run_dir: Path) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a run from its known settings: of any key that ends in `_token`, the library makes a
+    token.
+    """
+    with tempfile.TemporaryDirectory() as known:
+        for name in ("tokenizer.json", "target_tokenizer.json", "tokenizer_config.json", CONFIG_FILE):
+            if (run_dir / name).is_file():
+                shutil.copy(run_dir / name, known)
+        try:
+            keep_tokenizer_settings(Path(known))
+            return load_tokenizer(known)
+        except (OSError, ValueError) as error:
+            raise ValueError(str(error).replace(known, str(run_dir))) from error
 
 
 def _shortest(examples: list[dict[str, str]]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from transformers.training_args import OptimizerNames
 
 from .data import encode_pairs, read_pairs
 from .evaluation import METRICS
+from .model.checkpoint_rnn_attn import read_settings
 from .model.configuration_rnn_attn import CellType, RnnAttnConfig
 from .tokenization import TokenizerKind, train_tokenizer
 from .training.callbacks import Schedule
@@ -268,8 +269,7 @@ def keep_own_settings(model: PreTrainedModel) -> None:
 def keep_tokenizer_settings(folder: Path) -> None:
     """Drops unknown keys from the settings of the tokenizer in a folder."""
     file = folder / "tokenizer_config.json"
-    settings = json.loads(file.read_text("utf-8"))
-    kept = {key: value for key, value in settings.items() if key in TOKENIZER_KEYS}
+    kept = {key: value for key, value in read_settings(file).items() if key in TOKENIZER_KEYS}
     file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

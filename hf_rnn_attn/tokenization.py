@@ -359,7 +359,8 @@ def train_tokenizer(
             **SPECIAL_TOKENS,
             **SETTINGS,
         )
-    tokenizer.add_tokens([AddedToken(feature, lstrip=True, rstrip=True, normalized=False) for feature in features])
+    tokens: Any = [AddedToken(feature, lstrip=True, rstrip=True, normalized=False) for feature in features]
+    tokenizer.add_tokens(tokens)
     return tokenizer
 
 

@@ -168,11 +168,14 @@ def test_a_recipe_mistake_on_the_command_line(tmp_path, capsys):
 
 
 def test_resume_and_set_reach_the_recipe(tmp_path, monkeypatch):
-    recipe, recipes = tmp_path / "recipe.yaml", []
+    recipe, calls = tmp_path / "recipe.yaml", []
     recipe.write_text("data: {train: t.tsv}\ntraining: {output_dir: o}\n")
-    monkeypatch.setattr("hf_rnn_attn.training.run.train", recipes.append)
+    monkeypatch.setattr("hf_rnn_attn.training.run.train", lambda recipe, force: calls.append((recipe, force)))
     assert cli.main(["train", str(recipe), "--set", "training.seed=7", "--resume"]) == 0
-    assert recipes[0].training.arguments == {"output_dir": "o", "seed": 7, "resume_from_checkpoint": True}
+    assert cli.main(["train", str(recipe), "--force"]) == 0
+    (resumed, no_force), (_, force) = calls
+    assert resumed.training.arguments == {"output_dir": "o", "seed": 7, "resume_from_checkpoint": True}
+    assert (no_force, force) == (False, True)
 
 
 def test_translate_keeps_one_line_for_each_line(translator, tmp_path, monkeypatch):

@@ -714,7 +714,8 @@ def test_average_and_alignment_still_write(place, capsys):
 
 def make_run(place):
     for step in (1, 2):
-        shutil.copytree(place / "model", place / "run" / f"checkpoint-{step}")
+        shutil.copytree(place / "model", folder := place / "run" / f"checkpoint-{step}")
+        (folder / "trainer_state.json").write_text('{"log_history": []}', "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -724,7 +725,7 @@ def make_run(place):
         (None, ["in.txt", "-o", "mean"], "in.txt is no checkpoint"),
         (None, ["missing", "--count", "1", "-o", "mean"], "missing keeps 0"),
         (None, ["run", "--count", "3", "-o", "mean"], "3 checkpoints are wanted and run keeps 2"),
-        (None, ["run", "--count", "1", "--metric", "loss", "-o", "mean"], "trainer_state.json"),
+        (None, ["run", "--count", "1", "--metric", "loss", "-o", "mean"], "run keeps 0 scored by loss"),
         (None, ["run/checkpoint-1", "run/checkpoint-2", "--metric", "loss", "-o", "mean"], "add --count"),
     ],
 )

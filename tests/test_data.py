@@ -421,6 +421,15 @@ def test_a_bad_line_of_aligned_text_is_named(tmp_path, source, target, message):
     assert str(error.value).startswith(f"{paths[0]} and {paths[1]}{message}")
 
 
+@pytest.mark.parametrize("letter", ["a", "ä", "한", "😀"])
+def test_a_long_text_of_a_parquet_file_is_refused_and_one_at_the_limit_is_not(tmp_path, letter):
+    write_parquet(tmp_path / "x.parquet", [(letter * data_module.MAX_TEXT, "a")])
+    assert texts(read_pairs(tmp_path / "x.parquet")) == [(letter * data_module.MAX_TEXT, "a")]
+    write_parquet(tmp_path / "x.parquet", [("a", "a"), (letter * 10 * data_module.MAX_TEXT, "a")])
+    with pytest.raises(DataError, match="row 1: source of more than 131,072 characters"):
+        read_pairs(tmp_path / "x.parquet")
+
+
 @pytest.mark.parametrize(("name", "comma"), [("x.tsv", "\t"), ("x.csv", ",")])
 @pytest.mark.parametrize(
     ("rows", "columns", "expected"),

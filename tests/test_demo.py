@@ -36,3 +36,7 @@ def test_the_demo_leaves_corpus_checkpoint_scores_and_picture(small_demo, capsys
     printed = capsys.readouterr().out
     assert str(small_demo / "attention.png") in printed
     assert all(text in printed for text in demo.EXAMPLES)
+    before = {file: file.stat().st_mtime_ns for file in small_demo.rglob("*")}
+    with pytest.raises(ValueError, match="holds an earlier demo; remove it, or choose another folder"):
+        demo.run_demo(small_demo)
+    assert {file: file.stat().st_mtime_ns for file in small_demo.rglob("*")} == before

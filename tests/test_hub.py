@@ -667,12 +667,21 @@ def test_a_language_is_a_code(language):
         ("model.safetensors", b"", "run"),
         ("config.json", b"[]", "run"),
         ("tokenizer.json", b"{}", "run"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: expected a JSON object, got a list"),
+        ("tokenizer_config.json", b"", "tokenizer_config.json: expected a JSON object"),
+        (
+            "model.safetensors.index.json",
+            b'{"weight_map": {"a": "../../secret.safetensors"}}',
+            "expected names of safetensors",
+        ),
     ],
 )
 def test_a_damaged_run_is_one_line(world, tmp_path, capsys, file, content, message):
     run = tmp_path / "run"
     shutil.copytree(world["run"], run)
     (run / file).write_bytes(content)
+    if file.endswith("index.json"):
+        (run / "model.safetensors").unlink()
     assert cli.main(["publish", str(run), "a/b", "--license", "mit", "--data", "mine", "--dry-run"]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and "Traceback" not in error

@@ -43,6 +43,7 @@ ORDER = [
     "inference.loading",
     "inference.ensemble",
     "inference.quantization",
+    "text",
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",

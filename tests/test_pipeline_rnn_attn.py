@@ -3,24 +3,37 @@
 """The translation pipeline, on tiny random models and tokenizers made here: those of the library, and this one."""
 
 import collections
+import functools
 import logging
+import re
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import psutil
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
     MarianConfig,
     MarianMTModel,
     MBartConfig,
     MBartForConditionalGeneration,
     MBartTokenizer,
+    NllbTokenizer,
+    PegasusConfig,
+    PegasusForConditionalGeneration,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -30,20 +43,24 @@ from transformers import (
     set_seed,
 )
 from transformers.pipelines.base import get_default_model_and_revision
+from transformers.pipelines.pt_utils import KeyDataset
 
+from hf_rnn_attn import BUNDLED
 from hf_rnn_attn.model.configuration_rnn_attn import RnnAttnConfig
 from hf_rnn_attn.model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from hf_rnn_attn.model.pipeline_rnn_attn import (
     ReturnType,
+    SummarizationPipeline,
+    Text2TextGenerationPipeline,
     TranslationPipeline,
     attention_of_sequences,
     languages_of_task,
-    register_translation_pipeline,
+    register_pipelines,
 )
 from hf_rnn_attn.model.tokenization_rnn_attn import RnnAttnTokenizer
 
 
-register_translation_pipeline()
+register_pipelines()
 
 WORDS = "ein mann eine frau ein hund fährt auf dem fahrrad a man woman dog rides on the bicycle translate"
 TEXT = "ein mann fährt"
@@ -99,7 +116,14 @@ def model(tokenizer):
 
 @pytest.fixture
 def translator(model, tokenizer):
-    return pipeline("translation", model=model, tokenizer=tokenizer, device="cpu")
+    # random models repeat themselves, and these tests compare with plain generate()
+    return pipeline("translation", model=model, tokenizer=tokenizer, device="cpu", avoid_loops=False)
+
+
+@pytest.fixture
+def short_translator(model, tokenizer):
+    options = {"max_new_tokens": LENGTH, "num_beams": 2, "avoid_loops": False}
+    return pipeline("translation", model=model, tokenizer=tokenizer, device="cpu", **options)
 
 
 def generate_by_hand(model, tokenizer, text, **kwargs):
@@ -135,7 +159,7 @@ def test_the_text_is_that_of_generate_and_decode(make_model, tokenizer, tmp_path
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     for task in ("translation", "translation_de_to_en"):
-        translator = pipeline(task, model=str(tmp_path), device="cpu")
+        translator = pipeline(task, model=str(tmp_path), device="cpu", avoid_loops=False)
         expected = translate_by_hand(model, tokenizer, TEXT, num_beams=4, max_new_tokens=LENGTH)
         assert translator(TEXT, max_new_tokens=LENGTH) == expected
         assert translator(LONG_TEXT, max_new_tokens=LENGTH) != expected
@@ -152,7 +176,7 @@ def test_a_list_gives_a_flat_list(translator):
 def test_several_sequences_for_each_text_give_a_list_of_lists(translator, model, tokenizer):
     settings = {"num_return_sequences": 3, "num_beams": 3, "max_new_tokens": LENGTH}
     expected = [translate_by_hand(model, tokenizer, text, **settings) for text in (TEXT, LONG_TEXT)]
-    assert translator([TEXT, LONG_TEXT], **settings) == expected
+    assert translator([TEXT, LONG_TEXT], avoid_loops=False, **settings) == expected
     assert len({record["translation_text"] for record in expected[0]}) == 3
 
 
@@ -176,7 +200,7 @@ def test_batches_give_the_same_as_single_texts(translator, count):
 def test_token_ids_instead_of_text(translator, model, tokenizer):
     expected = generate_by_hand(model, tokenizer, TEXT, num_beams=4, max_new_tokens=LENGTH)[0]
     for settings in ({"return_tensors": True}, {"return_type": ReturnType.TENSORS}):
-        (record,) = translator(TEXT, max_new_tokens=LENGTH, **settings)
+        (record,) = translator(TEXT, max_new_tokens=LENGTH, avoid_loops=False, **settings)
         assert list(record) == ["translation_token_ids"]
         assert torch.equal(record["translation_token_ids"], expected)
     (record,) = translator(TEXT, max_new_tokens=LENGTH, return_tensors=False, return_text=True)
@@ -428,20 +452,297 @@ def test_languages_of_task():
             languages_of_task(wrong)
 
 
-# Texts without words, and sequences that are no lists
+# The three tasks, with models of the library
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\t \n", "\u00a0\u2003"])
+TASKS = {
+    "text2text-generation": (Text2TextGenerationPipeline, "generated"),
+    "summarization": (SummarizationPipeline, "summary"),
+    "translation": (TranslationPipeline, "translation"),
+    "translation_de_to_en": (TranslationPipeline, "translation"),
+}
+BART_SIZES = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "max_position_embeddings": 64,
+    "init_std": 1.0,
+}
+
+
+def bart(vocab_size):
+    return BartForConditionalGeneration(BartConfig(vocab_size=vocab_size, **BART_SIZES, **SPECIAL_TOKENS)).eval()
+
+
+def pegasus(vocab_size):
+    return PegasusForConditionalGeneration(PegasusConfig(vocab_size=vocab_size, **BART_SIZES, **SPECIAL_TOKENS)).eval()
+
+
+MODELS = [marian, t5, bart, pegasus, rnn_attn]
+
+
+def tiny_pipeline(task, make_model, tokenizer, **options):
+    set_seed(0)
+    options = {"max_new_tokens": LENGTH} | options
+    return pipeline(task, model=make_model(len(tokenizer)), tokenizer=tokenizer, device="cpu", **options)
+
+
+@pytest.mark.parametrize("make_model", MODELS)
+@pytest.mark.parametrize("task", TASKS)
+def test_records_are_those_of_4_57(task, make_model, tokenizer):
+    # https://huggingface.co/docs/transformers/v4.57.6/en/main_classes/pipelines
+    made, name = tiny_pipeline(task, make_model, tokenizer, avoid_loops=False), TASKS[task][1]
+    assert type(made) is TASKS[task][0]
+    settings = {"num_beams": 3, "max_new_tokens": LENGTH}
+    ids = generate_by_hand(made.model, tokenizer, TEXT, num_return_sequences=2, **settings)
+    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    assert made(TEXT, **settings) == [{f"{name}_text": texts[0]}]
+    assert made([TEXT], **settings) == [{f"{name}_text": texts[0]}]
+    assert made([TEXT], num_return_sequences=2, **settings) == [[{f"{name}_text": text} for text in texts]]
+    (record,) = made(TEXT, return_tensors=True, **settings)
+    assert list(record) == [f"{name}_token_ids"]
+    kept = record[f"{name}_token_ids"]
+    assert kept.tolist() == ids[0, : len(kept)].tolist()
+    batches = made([TEXT, LONG_TEXT, "hund"], batch_size=2, **settings)
+    assert batches == [made(text, **settings)[0] for text in (TEXT, LONG_TEXT, "hund")]
+    assert list(made((text for text in [TEXT]), **settings)) == [made(TEXT, **settings)]
+
+
+@pytest.fixture
+def nllb():
+    words = {f"▁{word}": place for place, word in enumerate(sorted(set(WORDS.split())), 4)}
+    vocab = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, **words}
+    tokenizer = NllbTokenizer(vocab=vocab, merges=[])
+    set_seed(0)
+    sizes = {"vocab_size": len(tokenizer), "decoder_start_token_id": 2, **BART_SIZES}
+    return M2M100ForConditionalGeneration(M2M100Config(**sizes)).eval(), tokenizer
+
+
+def test_nllb_begins_with_the_target_language(nllb):
+    model, tokenizer = nllb
+    languages = {"src_lang": "deu_Latn", "tgt_lang": "eng_Latn"}
+    translator = pipeline("translation", model=model, tokenizer=tokenizer, device="cpu", avoid_loops=False)
+    (record,) = translator(TEXT, max_new_tokens=LENGTH, return_tensors=True, **languages)
+    tokenizer.src_lang = "deu_Latn"
+    forced = tokenizer.convert_tokens_to_ids("eng_Latn")
+    ids = generate_by_hand(model, tokenizer, TEXT, num_beams=4, max_new_tokens=LENGTH, forced_bos_token_id=forced)
+    assert record["translation_token_ids"].tolist() == ids[0].tolist()
+    assert ids[0, 1] == forced
+
+
+@pytest.mark.parametrize("task", ["text2text-generation", "summarization"])
+def test_languages_are_arguments_of_translation_alone(task, tokenizer):
+    made = tiny_pipeline(task, t5, tokenizer)
+    with pytest.raises(ValueError, match=f"tgt_lang: the pipeline of '{task}' has no such argument"):
+        made(TEXT, tgt_lang="en")
+
+
+@pytest.mark.parametrize("task", ["text2text-generation", "summarization"])
+def test_parameters_of_the_task_are_taken_from_the_configuration(task, model, tokenizer, monkeypatch):
+    model.config.task_specific_params = {task: {"prefix": "translate ", "num_beams": 2, "max_length": 7}}
+    seen = record_generate(model, monkeypatch)
+    pipeline(task, model=model, tokenizer=tokenizer, device="cpu")(TEXT)
+    assert (seen["num_beams"], seen["max_length"]) == (2, 7)
+    assert tokenizer.decode(seen["input_ids"][0]) == f"translate {TEXT} </s>"
+
+
+@pytest.mark.filterwarnings("ignore:Unfeasible length constraints")
+@pytest.mark.parametrize(
+    ("limits", "warning"),
+    [
+        ({"max_length": 20}, "its summary may have 20. A summary is shorter .* max_length=2"),
+        ({"max_length": 3, "min_length": 5}, "min_length=5 is more than max_length=3"),
+        ({"max_length": 3}, None),
+        ({"num_beams": 1}, None),
+    ],
+)
+def test_lengths_of_a_summary_are_checked(limits, warning, tokenizer, caplog):
+    summarizer = pipeline("summarization", model=t5(len(tokenizer)), tokenizer=tokenizer, device="cpu")
+    with caplog.at_level(logging.WARNING):
+        summarizer(TEXT, **limits)
+    said = [message for message in caplog.messages if "summary" in message or "min_length=5" in message]
+    assert [bool(re.search(warning, message)) for message in said] == [True] if warning else said == []
+
+
+def test_a_summary_may_be_asked_to_stop_early(tokenizer):
+    summarizer = tiny_pipeline("summarization", t5, tokenizer, return_tensors=True, num_beams=1, max_new_tokens=20)
+    ids = summarizer(TEXT)[0]["summary_token_ids"].tolist()
+    stop = tokenizer.convert_ids_to_tokens(ids[2])
+    assert summarizer(TEXT, stop_sequence=stop)[0]["summary_token_ids"].tolist() == ids[: ids[1:].index(ids[2]) + 2]
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "options"),
+    [
+        ("summarization", ("sshleifer/distilbart-cnn-12-6", "a4f8f3e"), None),
+        ("text2text-generation", ("google-t5/t5-base", "a9723ea"), None),
+        ("translation_en_to_ro", ("google-t5/t5-base", "a9723ea"), ("en", "ro")),
+    ],
+)
+def test_default_models_are_those_of_4_57(task, model, options):
+    _, implementation, languages = pipelines.check_task(task)
+    assert languages == options
+    assert get_default_model_and_revision(implementation, languages) == model
+
+
+def test_languages_without_a_default_model_are_named():
+    with pytest.raises(ValueError, match=r"default models for options \('ja', 'fi'\)"):
+        pipeline("translation_ja_to_fi", device="cpu")
+
+
+# Scores
+
+
+def two_vocabularies(tokenizer):
+    words = ["<pad>", "<s>", "</s>", "<unk>", *(f"w{number}" for number in range(9))]
+    target = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    return RnnAttnTokenizer(tokenizer_object=tokenizer.backend_tokenizer, target_tokenizer_object=target)
+
+
+SCORED = {
+    "greedy": {"num_beams": 1},
+    "beam": {"num_beams": 4},
+    "n-best": {"num_beams": 4, "num_return_sequences": 3, "length_penalty": 2.0},
+    "sampling": {"do_sample": True, "num_beams": 1, "num_return_sequences": 3, "temperature": 0.7},
+}
+
+
+def rnn_attn_of_two_vocabularies(vocab_size):
+    return rnn_attn(vocab_size, decoder_vocab_size=13)
+
+
+@pytest.mark.parametrize("decoding", SCORED)
+@pytest.mark.parametrize("make_model", [*MODELS, rnn_attn_of_two_vocabularies])
+def test_a_score_is_the_sum_of_transition_scores(decoding, make_model, tokenizer, monkeypatch):
+    set_seed(0)
+    if make_model is rnn_attn_of_two_vocabularies:
+        tokenizer = two_vocabularies(tokenizer)
+    model = make_model(len(tokenizer)).double()
+    generate = model.generate
+
+    def seeded_generate(**kwargs):
+        set_seed(1)
+        return generate(**kwargs)
+
+    monkeypatch.setattr(model, "generate", seeded_generate)
+    # random models would say the padding
+    settings = {**SCORED[decoding], "max_new_tokens": 8, "suppress_tokens": [0]}
+    made = pipeline("text2text-generation", model=model, tokenizer=tokenizer, device="cpu", return_scores=True)
+    (records,) = made([[TEXT, LONG_TEXT]], return_tensors=True, **settings)
+    inputs = tokenizer([TEXT, LONG_TEXT], padding=True, return_tensors="pt")
+    outputs = model.generate(**inputs, output_logits=True, return_dict_in_generate=True, **settings)
+    steps = model.compute_transition_scores(
+        outputs.sequences, outputs.logits, getattr(outputs, "beam_indices", None), normalize_logits=True
+    )
+    for record, sequence, step in zip(records, outputs.sequences, steps, strict=True):
+        ids = record["generated_token_ids"].tolist()
+        assert sequence.tolist() == ids
+        length = ids[1:].index(2) + 1 if 2 in ids[1:] else len(ids) - 1
+        assert record["score"] == pytest.approx(step[:length].sum().item(), abs=1e-5)
+
+
+def test_scores_are_finite_sums_of_logarithms_whatever_the_batch(tokenizer):
+    made = tiny_pipeline("translation", rnn_attn, tokenizer, return_scores=True, num_return_sequences=2)
+    texts = [TEXT, LONG_TEXT, "hund"]
+    single = [record["score"] for text in texts for record in made(text)]
+    batches = [record["score"] for records in made(texts, batch_size=2) for record in records]
+    assert batches == pytest.approx(single, abs=1e-4)
+    assert max(single) < 0
+    assert set(made(TEXT)[0]) == {"translation_text", "score"}
+    assert set(made(TEXT, return_scores=False)[0]) == {"translation_text"}
+
+
+def test_the_search_stays_the_fast_one_where_scores_are_asked_for(tokenizer, monkeypatch):
+    made = tiny_pipeline("translation", rnn_attn, tokenizer)
+    seen = record_generate(made.model, monkeypatch)
+    made(TEXT, return_scores=True, avoid_loops=False)
+    assert not {"return_dict_in_generate", "output_scores", "output_logits"} & seen.keys()
+
+
+# Wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"replace_unknown": "abc"}, "replace_unknown='abc': expected True, False, or a dict"),
+        ({"replace_unknown": 1}, "replace_unknown=1: expected True"),
+        ({"replace_unknown": ["a"]}, "expected True, False, or a dict"),
+        ({"replace_unknown": {"hund": 5}}, "a dict from words of the source to words of the output"),
+        ({"replace_unknown": {5: "dog"}}, "both of them str"),
+        ({"output_attentions": "yes"}, "output_attentions='yes': expected True or False"),
+        ({"return_scores": 1}, "return_scores=1: expected True or False"),
+        ({"return_tensors": "pt"}, "return_tensors='pt': expected True or False"),
+        ({"avoid_loops": "no"}, "avoid_loops='no': expected True or False"),
+        ({"do_sample": "yes"}, "do_sample='yes': expected True or False"),
+        ({"return_type": "text"}, "return_type='text': expected ReturnType"),
+        ({"truncation": "yes"}, "truncation='yes': expected True, False,"),
+        ({"stop_sequence": 5}, "stop_sequence=5: expected a str"),
+        ({"src_lang": 5}, "src_lang=5: expected a str"),
+        ({"num_return_sequences": 0}, "num_return_sequences=0: expected a whole number of at least 1"),
+        ({"num_return_sequences": 1.5}, "num_return_sequences=1.5: expected a whole number"),
+        ({"num_beams": 0}, "num_beams=0: expected a whole number of at least 1"),
+        ({"num_beams": True}, "num_beams=True: expected a whole number"),
+        ({"batch_size": 0}, "batch_size=0: expected a whole number of at least 1"),
+        ({"batch_size": "2"}, "batch_size='2': expected a whole number"),
+        ({"num_workers": -1}, "num_workers=-1: expected a whole number of at least 0"),
+        ({"max_length": "a"}, "max_length='a': expected a whole number of at least 1"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0: expected a whole number of at least 1"),
+        ({"min_length": -1}, "min_length=-1: expected a whole number of at least 0"),
+        ({"length_penalty": "a"}, "length_penalty='a': expected a number"),
+        ({"temperature": "hot"}, "temperature='hot': expected a number"),
+        ({"num_beam": 3}, "num_beam: .* Did you mean num_beams"),
+        ({"output_attention": True}, "output_attention: .* Did you mean output_attentions"),
+        ({"return_score": True}, "return_score: .* Did you mean return_scores"),
+        ({"target_lang": "de"}, "target_lang: .* Did you mean tgt_lang"),
+        ({"xyzzy": 1}, "xyzzy: .* those of its class and of generate"),
+    ],
+)
+@pytest.mark.parametrize("when", ["call", "pipeline"])
+def test_an_argument_that_means_nothing_is_refused(arguments, message, when, tokenizer):
+    calls = {
+        "call": functools.partial(tiny_pipeline("translation", rnn_attn, tokenizer), TEXT),
+        "pipeline": functools.partial(tiny_pipeline, "translation", rnn_attn, tokenizer),
+    }
+    with pytest.raises(ValueError, match=message) as refusal:
+        calls[when](**arguments)
+    assert "\n" not in str(refusal.value)
+
+
+def test_numbers_of_numpy_and_none_are_numbers_and_defaults(translator):
+    expected = translator(TEXT, max_new_tokens=4, num_beams=2)
+    assert translator(TEXT, max_new_tokens=np.int64(4), num_beams=np.int32(2), return_scores=None) == expected
+
+
+# Texts without words, sequences that are no lists, and what is no text
+
+
+BLANKS = ["", " ", "\t \n", "\u00a0\u2003", "\u200b\u00ad", "\x00", "\ufeff"]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_a_text_without_words_has_an_empty_translation(translator, blank, batch_size):
-    (expected,) = translator(TEXT)
+def test_a_text_without_words_has_an_empty_translation(short_translator, blank, batch_size):
+    (expected,) = short_translator(TEXT)
     assert expected["translation_text"]
-    assert translator(blank) == [{"translation_text": ""}]
-    records = translator([TEXT, blank], batch_size=batch_size, num_return_sequences=2, num_beams=2)
+    assert short_translator(blank) == [{"translation_text": ""}]
+    records = short_translator([TEXT, blank], batch_size=batch_size, num_return_sequences=2, num_beams=2)
     assert [record["translation_text"] != "" for record in records[0]] == [True, True]
     assert [record["translation_text"] for record in records[1]] == ["", ""]
-    (record,) = translator(blank, output_attentions=True)
+    (record,) = short_translator(blank, output_attentions=True)
     assert record["translation_text"] == "" and record["target_tokens"] == [] == record["attention"]
+
+
+@pytest.mark.parametrize("make_model", MODELS)
+@pytest.mark.parametrize("task", TASKS)
+def test_in_every_task_nothing_comes_of_nothing(task, make_model, tokenizer, caplog):
+    made, name = tiny_pipeline(task, make_model, tokenizer, return_scores=True, max_new_tokens=4), TASKS[task][1]
+    assert made("  ") == [{f"{name}_text": "", "score": 0.0}]
+    assert "cut off" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -451,20 +752,243 @@ def test_a_text_without_words_has_an_empty_translation(translator, blank, batch_
         np.array,
         lambda texts: np.array(texts, dtype=object),
         pd.Series,
+        lambda texts: pd.Series(texts, dtype="category"),
         collections.deque,
         lambda texts: Dataset.from_dict({"text": texts})["text"],
+        lambda texts: pa.array(texts, pa.string()),
+        lambda texts: pa.chunked_array([texts], pa.string()),
+        lambda texts: collections.UserList(texts),
     ],
 )
-def test_a_sequence_of_texts_works_like_a_list(translator, sequence):
+def test_a_sequence_of_texts_works_like_a_list(short_translator, sequence):
     texts = [TEXT, "ein Haus", "Luftschiff"]
-    assert translator(sequence(texts)) == translator(texts)
-    assert translator(sequence([])) == []
+    assert short_translator(sequence(texts)) == short_translator(texts)
+    assert short_translator(sequence([])) == []
 
 
-@pytest.mark.parametrize("inputs", [5, None, b"ein Haus", ("ein Haus", 5), {"text": "ein Haus"}, {"ein Haus"}])
-def test_what_is_no_text_is_refused(translator, inputs):
-    with pytest.raises(TypeError, match=r"takes a str or a list of str, but got .* one column"):
-        translator(inputs)
+@pytest.mark.parametrize(
+    "iterable",
+    [
+        iter,
+        lambda texts: map(str, texts),
+        lambda texts: (text for text in texts),
+        lambda texts: Dataset.from_dict({"text": texts}).to_iterable_dataset()["text"],
+        lambda texts: KeyDataset(Dataset.from_dict({"text": texts}), "text"),
+    ],
+)
+def test_an_iterator_of_texts_works_like_a_generator(short_translator, iterable):
+    texts = [TEXT, "ein Haus"]
+    assert [record for (record,) in short_translator(iterable(texts))] == short_translator(texts)
+
+
+def test_a_text_in_an_array_of_no_dimension_is_a_text(short_translator):
+    assert short_translator(np.array(TEXT)) == short_translator(np.str_(TEXT)) == short_translator(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "got"),
+    [
+        (None, "NoneType None"),
+        (5, "int 5"),
+        (1.5, "float 1.5"),
+        (b"ein Haus", "bytes b'ein Haus'"),
+        (bytearray(b"ein Haus"), "bytearray "),
+        (Path("haus.txt"), "PosixPath"),
+        ([1, 2], "int 1 at position 0"),
+        (range(3), "int 0 at position 0"),
+        (("ein Haus", 5), "int 5 at position 1"),
+        ([TEXT, None], "NoneType None at position 1"),
+        ([TEXT, float("nan")], "float nan at position 1"),
+        ([TEXT, b"Haus"], "bytes b'Haus' at position 1"),
+        ([TEXT, []], r"list \[\] at position 1"),
+        ([[TEXT, None]], r"list \[.* at position 0"),
+        ([[[TEXT]]], r"list \[.* at position 0"),
+        ([(TEXT, TEXT)], r"tuple .* at position 0"),
+        ({"text": "ein Haus"}, "dict {"),
+        ({"text": ["ein Haus"]}, "dict {"),
+        ({"ein Haus"}, "set {"),
+        ([{"role": "user", "content": "ein Haus"}], "dict .* at position 0"),
+        (np.array([TEXT, np.nan], dtype=object), "float nan at position 1"),
+        (pd.Series([TEXT, None], dtype=object), "NoneType None at position 1"),
+        (pd.Series([TEXT, None], dtype="str"), "float nan at position 1"),
+        (pd.Series([TEXT, pd.NA], dtype="string"), "NAType <NA> at position 1"),
+        (pd.DataFrame({"text": [TEXT]}), "DataFrame "),
+        (pa.array([TEXT, None]), "NoneType None at position 1"),
+        (pa.table({"text": [TEXT]}), "dict .* at position 0"),
+        (Dataset.from_dict({"text": [TEXT]}), "dict .* at position 0"),
+        (torch.tensor([[1, 2], [3, 4]]), "list .* at position 0"),
+        (torch.tensor(5), "int 5"),
+        (np.arange(3), "int 0 at position 0"),
+        (object(), "object <object"),
+    ],
+)
+def test_what_is_no_text_is_refused(short_translator, inputs, got):
+    with pytest.raises(TypeError, match=rf"takes a str or a list of str, but got {got}.* one column") as refusal:
+        short_translator(inputs)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [TEXT, 5], b"Haus"])
+def test_what_is_no_text_in_a_generator_is_refused_where_it_comes(short_translator, wrong):
+    results = iter(short_translator(item for item in (TEXT, wrong)))
+    assert next(results) == short_translator(TEXT)
+    with pytest.raises(TypeError, match="takes a str or a list of str"):
+        next(results)
+
+
+# Odd and long texts
+
+
+@pytest.mark.parametrize("make_model", MODELS)
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("ein \ud83d mann", "ein \ufffd mann"), ("\udc80", "\ufffd"), ("\ud83d\ude00", "😀"), ("\x00", "\x00")],
+)
+def test_half_a_surrogate_pair_is_read_as_the_replacement_character(make_model, text, read, tokenizer, monkeypatch):
+    made = tiny_pipeline("text2text-generation", make_model, tokenizer)
+    expected = made([read, [read, TEXT]], max_new_tokens=4)
+    asked, encode = [], made._encode
+    monkeypatch.setattr(made, "_encode", lambda texts, **settings: asked.extend(texts) or encode(texts, **settings))
+    assert made([text, [text, TEXT]], max_new_tokens=4) == expected
+    assert asked == [read, read, TEXT]
+
+
+def test_a_text_of_too_many_tokens_is_cut_and_named(tokenizer, caplog):
+    made = tiny_pipeline("text2text-generation", rnn_attn, tokenizer, max_new_tokens=4)
+    made.max_source_tokens = 5
+    expected = made("ein mann eine frau")
+    assert "were read of" not in caplog.text
+    caplog.clear()
+    assert made("ein mann eine frau hund auf dem fahrrad") == expected
+    assert "Only the first 5 tokens, of at most 50 characters, were read of 'ein mann ein" in caplog.text
+    caplog.clear()
+    assert made([[TEXT, "ein mann eine frau hund auf dem fahrrad"]])[0][1:] == expected
+    assert caplog.text.count("were read of") == 1
+    caplog.clear()
+    made("ein " + " " * 60 + "hund")
+    assert "were read of" in caplog.text
+
+
+@pytest.mark.parametrize("truncation", [True, "longest_first", "only_first"])
+def test_truncation_on_request_names_the_text_too(truncation, tokenizer, caplog):
+    tokenizer.model_max_length = 4
+    made = tiny_pipeline("text2text-generation", t5, tokenizer, max_new_tokens=4)
+    assert made([TEXT, LONG_TEXT], truncation=truncation)[1:] == made("eine frau fährt")
+    assert caplog.text.count("were read of 'eine frau fährt auf dem") == 0 < caplog.text.count("were read of")
+
+
+@pytest.mark.parametrize("characters", [100_000, 10_000_000])
+def test_a_huge_text_is_answered_in_bounded_time_and_memory(characters, caplog):
+    translator = pipeline("translation", model=BUNDLED["de", "en"], device="cpu", num_beams=1, max_new_tokens=5)
+    before, start = psutil.Process().memory_info().rss, time.perf_counter()
+    (record,) = translator(("ein Haus am Meer. " * characters)[:characters])
+    assert record["translation_text"] and "Only the first 10000 tokens" in caplog.text
+    assert f"({characters} characters)" in caplog.text
+    assert time.perf_counter() - start < 30  # 3 s on an idle core
+    assert psutil.Process().memory_info().rss - before < 2**30
+
+
+@pytest.mark.parametrize("make_model", MODELS)
+@pytest.mark.parametrize("limit", [{"max_new_tokens": 3}, {"max_length": 4}])
+def test_an_output_that_a_limit_cut_off_is_named(make_model, limit, tokenizer, caplog):
+    options = {"num_beams": 1, "return_tensors": True, "suppress_tokens": [0], "max_new_tokens": None}
+    made = tiny_pipeline("translation", make_model, tokenizer, **options)
+    for text in (TEXT, LONG_TEXT, "hund"):
+        caplog.clear()
+        ids = made(text, **limit)[0]["translation_token_ids"].tolist()
+        is_cut = len(ids) == 4 and (2 not in ids[1:] or "forced_eos_token_id" in made.model.generation_config.to_dict())
+        assert (f"output for {text!r} ({len(text)} characters) was cut off" in caplog.text) == is_cut or len(text) > 20
+
+
+# Loops
+
+
+class Stutterer(RnnAttnForConditionalGeneration):
+    """Repeats itself unless it may not."""
+
+    def generate(self, input_ids, no_repeat_ngram_size=0, **kwargs):
+        self.calls.append(input_ids.tolist())
+        line = [5, 6, 7, 2] if no_repeat_ngram_size else self.line
+        return torch.tensor([[1, *line]]).repeat(len(input_ids), 1)
+
+
+def stutterer(tokenizer, line, task="translation", **options):
+    model = Stutterer(rnn_attn(len(tokenizer)).config)
+    model.line, model.calls = line, []
+    return pipeline(task, model=model, tokenizer=tokenizer, device="cpu", return_tensors=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_loop"),
+    [
+        ([5, 5, 5, 5, 2], True),
+        ([5, 5, 5, 2], False),
+        ([6, 5, 7, 5, 7, 5, 7, 5, 7, 6, 2], True),
+        ([5, 7, 5, 7, 5, 7, 2], False),
+        ([5, 7, 8, 9, 5, 7, 8, 9, 5, 7, 8, 9, 5, 7, 8, 9, 2], True),
+        ([5, 2, 0, 0, 0, 0, 0, 0], False),
+        ([5, 6, 7, 8, 9, 2], False),
+    ],
+)
+def test_an_output_that_repeats_itself_four_times_is_decoded_again(line, is_loop, tokenizer):
+    translator = stutterer(tokenizer, line)
+    ids = translator(TEXT)[0]["translation_token_ids"].tolist()
+    assert [token for token in ids[1:] if token] == ([5, 6, 7, 2] if is_loop else [token for token in line if token])
+    assert len(translator.model.calls) == (2 if is_loop else 1)
+    assert len(translator(TEXT, avoid_loops=False)[0]["translation_token_ids"]) == 1 + len(line)
+
+
+def test_only_the_texts_whose_outputs_loop_are_decoded_again(tokenizer):
+    translator = stutterer(tokenizer, [5, 5, 5, 5, 5, 2])
+    (records,) = translator([[TEXT, "hund hund hund hund hund", "frau"]])
+    assert [[token for token in record["translation_token_ids"].tolist() if token] for record in records] == [
+        [1, 5, 6, 7, 2],
+        [1, 5, 5, 5, 5, 5, 2],
+        [1, 5, 6, 7, 2],
+    ]
+    assert [len(rows) for rows in translator.model.calls] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"no_repeat_ngram_size": 2},
+        {"do_sample": True},
+        {"repetition_penalty": 1.2},
+        {"decoder_input_ids": torch.ones(1, 1)},
+    ],
+)
+def test_what_was_sampled_or_is_guarded_already_is_left_as_it_is(settings, tokenizer):
+    translator = stutterer(tokenizer, [5, 5, 5, 5, 5, 2])
+    translator(TEXT, **settings)
+    assert len(translator.model.calls) == 1
+
+
+@pytest.mark.parametrize("task", ["text2text-generation", "summarization"])
+def test_the_other_tasks_avoid_loops_on_request(task, tokenizer):
+    made = stutterer(tokenizer, [5, 5, 5, 5, 5, 2], task)
+    made(TEXT)
+    assert len(made.model.calls) == 1
+    made(TEXT, avoid_loops=True)
+    assert len(made.model.calls) == 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_belongs_to_an_output_comes_from_its_second_decoding(count, tokenizer):
+    asked = {"return_scores": True, "output_attentions": True, "num_return_sequences": count, "num_beams": 3}
+    settings = {"max_new_tokens": 12, "suppress_tokens": [0], **asked}
+    texts = [" ".join([word] * 2) for word in sorted(set(WORDS.split()))]
+    translator = tiny_pipeline("translation", rnn_attn, tokenizer)
+    guarded, free = translator([texts], **settings)[0], translator([texts], avoid_loops=False, **settings)[0]
+    again = translator([texts], no_repeat_ngram_size=3, **settings)[0]
+    is_new = [record["target_tokens"] != old["target_tokens"] for record, old in zip(guarded, free, strict=True)]
+    assert any(is_new) and not all(is_new)
+    for record, chosen in zip(
+        guarded, (pair[is_new[i]] for i, pair in enumerate(zip(free, again, strict=True))), strict=True
+    ):
+        assert record["target_tokens"] == chosen["target_tokens"]
+        assert record["score"] == pytest.approx(chosen["score"], abs=1e-4)
+        torch.testing.assert_close(record["attention"], chosen["attention"], atol=1e-4, rtol=0)
 
 
 # Unknown words
@@ -679,17 +1203,17 @@ def test_models_that_cannot_translate_are_refused(tokenizer):
 
 
 def test_the_other_removed_tasks_stay_removed(model, tokenizer):
-    for task in ("summarization", "text2text-generation", "translation_foo"):
+    for task in ("question-answering", "translation_foo"):
         with pytest.raises(KeyError, match=task):
             pipeline(task, model=model, tokenizer=tokenizer)
     if hasattr(pipelines, "REMOVED_TASKS"):  # from 5.19 on, with advice of the library for each of them
         with pytest.raises(KeyError, match="removed from transformers"):
-            pipeline("summarization", model=model, tokenizer=tokenizer)
+            pipeline("question-answering", model=model, tokenizer=tokenizer)
 
 
 def test_registration_changes_nothing_the_second_time():
     before = dict(pipelines.PIPELINE_REGISTRY.supported_tasks), pipelines.PIPELINE_REGISTRY.check_task
-    register_translation_pipeline()
+    register_pipelines()
     assert (dict(pipelines.PIPELINE_REGISTRY.supported_tasks), pipelines.PIPELINE_REGISTRY.check_task) == before
     assert "translation" in pipelines.get_supported_tasks()
 
@@ -709,5 +1233,5 @@ def test_tasks_without_a_model_have_the_default_of_4_57():
 def test_a_saved_pipeline_is_a_plain_checkpoint(translator, tmp_path):
     translator.save_pretrained(tmp_path)
     assert not list(tmp_path.glob("*.py"))
-    loaded = pipeline("translation", model=str(tmp_path), device="cpu")
+    loaded = pipeline("translation", model=str(tmp_path), device="cpu", avoid_loops=False)
     assert loaded(TEXT, max_new_tokens=LENGTH) == translator(TEXT, max_new_tokens=LENGTH)

@@ -518,6 +518,9 @@ def test_a_training_does_not_overwrite_another(undisturbed, tmp_path, what):
     ):
         run(path)
     assert contents(tmp_path / "run") == before
+    with pytest.raises(FileNotFoundError):
+        run(path, "data.train=missing.tsv", force=True)
+    assert contents(tmp_path / "run") == before
     assert run(path, "training.max_steps=4", force=True)["steps"] == 4
     assert sorted(p.name for p in (tmp_path / "run").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
 

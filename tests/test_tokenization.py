@@ -86,7 +86,7 @@ UNICODE_WHITE_SPACE += [chr(code) for code in (0x2028, 0x2029, 0x202F, 0x205F, 0
 
 
 @pytest.mark.parametrize("joint", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "symbol"])
 def test_white_space_is_one_space_on_both_sides_and_after_saving(kind, joint, tmp_path):
     trained = train_tokenizer(
         ["the house is big"] * 3, ["das Haus ist groß"] * 3, kind=kind, vocab_size=300, joint=joint
@@ -284,17 +284,17 @@ def test_joint_tokenizers_load_without_the_package(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "syllable"}, "one of bpe, unigram, word, char, got 'syllable'"),
+        ({"kind": "syllable"}, "one of bpe, unigram, word, symbol, char, got 'syllable'"),
         ({"vocab_size": 260}, "above 260 .* got 260"),
         ({"kind": "word", "vocab_size": 4}, "above 4 .* got 4"),
         ({"kind": "unigram", "vocab_size": 261}, "needs .* entries, more than vocab_size=261"),
         ({"kind": "unigram", "min_frequency": 2}, "min_frequency=2 has no meaning"),
         ({"kind": "char", "min_frequency": 99}, "gave no vocabulary"),
-        ({"target_vocab_size": 300}, "got them with joint=True"),
-        ({"target_kind": "char"}, "got them with joint=True"),
+        ({"target_vocab_size": 300}, "got one of them with joint=True"),
+        ({"target_kind": "char"}, "got one of them with joint=True"),
         ({"min_frequency": 0}, "at least 1, got 0"),
         ({"joint": False, "target_vocab_size": 260}, "above 260 .* got 260"),
-        ({"joint": False, "target_kind": "syllable"}, "one of bpe, unigram, word, char, got 'syllable'"),
+        ({"joint": False, "target_kind": "syllable"}, "one of bpe, unigram, word, symbol, char, got 'syllable'"),
     ],
 )
 def test_errors_say_what_to_do(arguments, message):

@@ -27,12 +27,17 @@ def run_demo(output_dir: str | Path) -> float:
     3. Loads the checkpoint again, translates through `pipeline("translation")` and draws an attention heat map.
 
     Args:
-        output_dir (`str` or `Path`): The folder to write. An earlier demo in it is overwritten.
+        output_dir (`str` or `Path`): The folder to write.
 
     Returns:
         `float`: the percentage of held-out dates that were translated without a mistake.
+
+    Raises:
+        ValueError: the folder holds an earlier demo.
     """
     output_dir = Path(output_dir)
+    if (output_dir / "model").exists():
+        raise ValueError(f"{output_dir} holds an earlier demo; remove it, or choose another folder (--output)")
     output_dir.mkdir(parents=True, exist_ok=True)
     recipe = _write_corpus(output_dir)
     checkpoint = output_dir / "model"

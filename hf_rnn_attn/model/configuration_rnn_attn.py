@@ -16,7 +16,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import PreTrainedConfig
 
 from .cache_rnn_attn import CACHE_NAMES
-from .pipeline_rnn_attn import register_translation_pipeline
+from .pipeline_rnn_attn import register_pipelines
 
 
 CellType = Literal["lstm", "gru", "rnn_tanh"]
@@ -399,6 +399,6 @@ def _code_beside_the_weights() -> dict[str, Any]:
 # Saving a configuration or model copies its file, and those that it imports, beside the weights
 RnnAttnConfig.register_for_auto_class()
 # Here, because this is the first file that a checkpoint loads, before `pipeline` looks up the task
-register_translation_pipeline()
+register_pipelines()
 
 __all__ = ["RnnAttnConfig"]

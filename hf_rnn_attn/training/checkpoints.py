@@ -78,9 +78,14 @@ def _checksum(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_sealed(folder: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    return (folder / CHECKSUMS_FILE).is_file()
+
+
 def find_damage(folder: Path) -> str | None:
-    """Returns what is wrong with a sealed checkpoint, or `None`."""
-    if not (folder / CHECKSUMS_FILE).is_file():
+    """Returns what is wrong with a checkpoint, or `None`."""
+    if not is_sealed(folder):
         return f"cut off while it was written (no {CHECKSUMS_FILE})"
     lines = (folder / CHECKSUMS_FILE).read_text("utf-8", errors="replace").splitlines()
     checksums = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
@@ -221,7 +226,7 @@ def select_checkpoints(
 
 def _is_whole(path: Path) -> bool:
     """Whether a checkpoint has its state, which the library writes last, and keeps its checksums where it has some."""
-    return (path / STATE_FILE).is_file() and not ((path / CHECKSUMS_FILE).is_file() and find_damage(path))
+    return (path / STATE_FILE).is_file() and not (is_sealed(path) and find_damage(path))
 
 
 def _evaluated_scores(checkpoint: Path, metric: str) -> dict[int, float]:

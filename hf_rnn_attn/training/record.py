@@ -21,12 +21,13 @@ from filelock import FileLock, Timeout
 from transformers import Seq2SeqTrainingArguments
 
 from .checkpoints import (
-    CHECKSUMS_FILE,
     STATE_FILE,
     WEIGHTS_FILE,
     find_obstacle,
+    is_sealed,
     last_checkpoint,
     list_checkpoints,
+    write_text,
 )
 from .recipe import Recipe
 
@@ -91,10 +92,8 @@ def locked(arguments: Seq2SeqTrainingArguments) -> Iterator[None]:
 def find_start(arguments: Seq2SeqTrainingArguments, force: bool) -> Path | None:
     """Returns the checkpoint that a run goes on from, or `None` for a run that begins.
 
-    With `force`, a run that begins removes the earlier run of its folder.
-
     Raises:
-        ValueError: there is a run that would be overwritten, or no checkpoint that is whole.
+        ValueError: there is a run that would be overwritten, without `force`, or no checkpoint that is whole.
     """
     folder, resume = Path(str(arguments.output_dir)), arguments.resume_from_checkpoint
     if resume is True:
@@ -104,25 +103,31 @@ def find_start(arguments: Seq2SeqTrainingArguments, force: bool) -> Path | None:
         if damage:
             raise ValueError(f"training.resume_from_checkpoint: {resume}: {damage}; name another checkpoint")
         return Path(resume)
-    if arguments.process_index == 0:
-        _make_room(folder, force)
+    # a checkpoint without checksums was cut off, but in a run without a record, which an earlier version made
+    cut_off = {
+        path for path in list_checkpoints(folder).values() if (folder / RECORD_FILE).is_file() and not is_sealed(path)
+    }
+    whole = [path for path in _earlier_run(folder) if path not in cut_off]
+    if arguments.process_index == 0 and whole and not force:
+        raise ValueError(
+            f"{folder} holds the {'checkpoints' if whole[0].is_dir() else 'model'} of another run; resume it "
+            "(--resume), remove it (--force), or choose another training.output_dir"
+        )
     return None
 
 
-def _make_room(folder: Path, force: bool):
-    """Removes an earlier run with `force`; without, only checkpoints that were cut off, and raises for any other."""
-    earlier = [folder / name for name in (WEIGHTS_FILE, RESULTS_FILE, STATE_FILE) if (folder / name).exists()]
-    checkpoints = list(list_checkpoints(folder).values())
-    # a run without a record is not of this version, and has no checksums
-    whole = [p for p in checkpoints if (p / CHECKSUMS_FILE).is_file() or not (folder / RECORD_FILE).is_file()]
-    if (whole or earlier) and not force:
-        raise ValueError(
-            f"{folder} holds the {'checkpoints' if whole else 'model'} of another run; resume it (--resume), remove it "
-            "(--force), or choose another training.output_dir"
-        )
-    for path in [*checkpoints, *earlier]:
+def _earlier_run(folder: Path) -> list[Path]:
+    """Returns what an earlier run has left that this one would mix with."""
+    files = (folder / name for name in (WEIGHTS_FILE, RESULTS_FILE, STATE_FILE))
+    return [*list_checkpoints(folder).values(), *(file for file in files if file.exists())]
+
+
+def begin(folder: Path, record: dict[str, Any], start: Path | None):
+    """Removes an earlier run where this one does not go on from it, and writes the record of this one."""
+    for path in [] if start else _earlier_run(folder):
         logger.warning("removed: %s", path)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_text(folder / RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def describe_run(recipe: Recipe, arguments: Seq2SeqTrainingArguments, pairs: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +41,7 @@ from ..tokenization import special_ids, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
 from .recipe import Recipe, training_arguments
-from .record import RECORD_FILE, RESULTS_FILE, check_same_run, describe_run, find_start, locked
+from .record import RESULTS_FILE, begin, check_same_run, describe_run, find_start, locked
 from .trainer import RnnAttnTrainer, freeze_parameters
 
 
@@ -115,7 +116,7 @@ def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> 
     if start:
         check_same_run(record, start, arguments, force)
     if arguments.process_index == 0:
-        write_text(folder / RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        begin(folder, record, start)
     tokenizer = _prepare_tokenizer(recipe, pairs["train"], arguments, start)
     model = _prepare_model(recipe, tokenizer)
     encoded = _encode_splits(recipe, pairs, tokenizer)
@@ -161,19 +162,20 @@ def _prepare_tokenizer(
     checkpoint holds.
     """
     if start or isinstance(recipe.model, str):
-        return load_tokenizer(start or recipe.model)
+        return load_tokenizer(start or cast(str, recipe.model))
     folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0:
-            features = {feature for pair in pairs for feature in pair.get("features", ())}
-            sides = (_texts(pairs, "source"), _texts(pairs, "target"))
+            has_features = "features" in (pairs.column_names or ())
+            features = set(chain.from_iterable(_column(pairs, "features"))) if has_features else ()
+            sides = (_column(pairs, "source"), _column(pairs, "target"))
             tokenizer = train_tokenizer(*sides, **recipe.tokenizer, features=features)
             tokenizer.save_pretrained(folder)
     return load_tokenizer(folder)
 
 
-def _texts(pairs: Any, side: str) -> Iterator[str]:
-    return (pair[side] for pair in pairs)
+def _column(pairs: Any, name: str) -> Iterator[Any]:
+    return (pair[name] for pair in pairs)
 
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
