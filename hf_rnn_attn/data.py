@@ -524,8 +524,8 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
     with _open(path, "rb") as file:
         try:
             yield from _parquet_rows(path, pq.ParquetFile(file), names)
-        # pyarrow raises OSError for damaged pages
-        except (pa.ArrowException, OSError) as error:
+        # pyarrow raises OSError for damaged pages, UnicodeDecodeError for damaged names of columns
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not a Parquet file, or a damaged one ({' '.join(str(error).split())})") from error
 
 

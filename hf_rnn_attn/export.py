@@ -108,6 +108,8 @@ def _state_of(config: RnnAttnConfig, tensors: dict[str, torch.Tensor]) -> Decode
     return DecoderState(layers, attentional, positions)
 
 
+# torch's passes to ONNX fail on a recurrence with gradient
+@torch.no_grad()
 def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx", "torch"] = "onnx") -> Any:
     """Exports [`EncoderGraph`] and [`StepGraph`] for any batch size and any length, with the library's exporters.
 
@@ -137,8 +139,7 @@ def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx"
         exported = exporter.export(graph.eval(), example, options(dynamic=True, dynamic_shapes=shapes))
         components[name] = exported.components["model"]
         if name == "encoder":
-            with torch.no_grad():
-                inputs = {"decoder_input_ids": source[:, :1], **graph(**inputs)}
+            inputs = {"decoder_input_ids": source[:, :1], **graph(**inputs)}
     return exported_model(
         components, exporter.export_format, config=model.config, generation_config=model.generation_config
     )

@@ -723,3 +723,11 @@ def test_tags_of_another_type_are_refused(tmp_path):
     write_text(tmp_path / "x.jsonl", '{"source": "a", "target": "b", "tags": 3}\n')
     with pytest.raises(DataError, match="line 1: features is not text but int"):
         read_pairs(tmp_path / "x.jsonl", features_column="tags")
+
+
+def test_broken_utf8_in_the_name_of_a_parquet_column(tmp_path):
+    write_parquet(tmp_path / "x.parquet", PAIRS)
+    content = (tmp_path / "x.parquet").read_bytes()
+    (tmp_path / "x.parquet").write_bytes(content.replace(b"source", b"sour\xffe"))
+    with pytest.raises(DataError, match="not a Parquet file, or a damaged one"):
+        read_pairs(tmp_path / "x.parquet")

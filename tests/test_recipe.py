@@ -415,7 +415,9 @@ def test_a_recipe_takes_from_its_base_what_it_does_not_say(write):
     assert recipe.data.train == str(path.parent / "train.tsv")
 
 
-@pytest.mark.parametrize("base", ["recipe.yaml", "other.yaml", "../recipe.yaml", "[a.yaml]", "''", "5", "/"])
+@pytest.mark.parametrize(
+    "base", ["recipe.yaml", "other.yaml", "../recipe.yaml", "[a.yaml]", "''", "5", "/", '"a\\nb.yaml"']
+)
 def test_a_base_lies_beside_the_recipe_and_is_another(write, base):
     write("base: recipe.yaml", "other.yaml")
     with pytest.raises(ValueError, match="base: expected the name of another recipe in the same folder"):

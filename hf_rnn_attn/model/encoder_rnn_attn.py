@@ -51,7 +51,8 @@ def reading_order(keep_mask: torch.Tensor, reverse: bool) -> torch.Tensor:
     length = keep_mask.shape[1]
     position = torch.arange(length, device=keep_mask.device)
     position = position.flip(0) if reverse else position
-    return (position + length * ~keep_mask).argsort(-1)
+    # of two tensors, and not of the length, which is a number to an exporter to ONNX, and a mask
+    return torch.where(keep_mask, position, position + length).argsort(-1)
 
 
 class PaddedLayer(GradientCheckpointingLayer):

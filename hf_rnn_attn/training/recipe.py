@@ -363,7 +363,7 @@ def _read_yaml(path: Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
         return raw
     above = (*above, path.name)
     # the paths of both are relative to one folder
-    if not isinstance(base, str) or not base or Path(base).name != base or base in above:
+    if not isinstance(base, str) or not base.isprintable() or Path(base).name != (base or None) or base in above:
         raise ValueError(f"{path}: base: expected the name of another recipe in the same folder, got {_shown(base)}")
     return _merge(_read_yaml(path.with_name(base), above), raw)
 
