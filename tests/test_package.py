@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hf_rnn_attn"
 # each file may import those before it, and none after it
 ORDER = [
-    "model.tokenization_rnn_attn",
     "model.checkpoint_rnn_attn",
     "model.pipeline_rnn_attn",
+    "model.tokenization_rnn_attn",
     "model.cache_rnn_attn",
     "model.configuration_rnn_attn",
     "model.generation_arguments_rnn_attn",

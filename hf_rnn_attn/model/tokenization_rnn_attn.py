@@ -17,8 +17,6 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 
 TARGET_TOKENIZER_FILE = "target_tokenizer.json"
-# what compiled code raises where it stumbles; no subclass of Exception
-PANIC = "PanicException"
 
 # one text; several, or one that is split into words; several that are split into words
 Text = str | list[str] | list[list[str]]
@@ -30,8 +28,8 @@ def _reading(file: str | None) -> Generator[None]:
     try:
         yield
     except BaseException as error:
-        # that library raises the class of all exceptions, or panics, and its messages name no file
-        if type(error) is not Exception and type(error).__name__ != PANIC:
+        # that library raises the class of all exceptions, or panics with no subclass of it; its messages name no file
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         raise ValueError(f"{file}: expected a serialised tokenizer, got another or a damaged file: {error}") from error
 
