@@ -57,7 +57,7 @@ def test_the_product_without_the_kernel_is_the_same(monkeypatch):
     expected = layer(inputs)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     layer.pack()
-    assert layer.packed is None
+    assert layer.product.packed is None
     assert torch.equal(layer(inputs), expected)
 
 
