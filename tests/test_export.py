@@ -14,7 +14,7 @@ from transformers import exporters
 
 from hf_rnn_attn import cli
 from hf_rnn_attn.export import EncoderGraph, OnnxGreedyDecoder, StepGraph, export_graphs
-from hf_rnn_attn.model import modeling_rnn_attn
+from hf_rnn_attn.model import encoder_rnn_attn
 from hf_rnn_attn.model.recurrence_rnn_attn import CELLS as CELL_TYPES
 from hf_rnn_attn.tokenization import train_tokenizer
 
@@ -156,18 +156,17 @@ def test_the_exported_folder_holds_a_tokenizer_and_its_settings(exported_folder)
     assert {"encoder.onnx", "step.onnx", "config.json", "generation_config.json", "tokenizer_config.json"} <= names
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_the_scan_of_a_layer_equals_the_packed_layer(cell, bidirectional):
     layer = CELL_TYPES[cell].layer(5, 4, batch_first=True, bidirectional=bidirectional).double()
     inputs, lengths = torch.randn(3, 6, 5, dtype=torch.double), torch.tensor([6, 1, 4])
-    packed, packed_state = modeling_rnn_attn.PaddedLayer()(CELL_TYPES[cell], layer, inputs, lengths)
-    scanned, scanned_state = modeling_rnn_attn._scan_layer(CELL_TYPES[cell], layer, inputs, lengths)
+    packed, packed_state = encoder_rnn_attn.PaddedLayer()(CELL_TYPES[cell], layer, inputs, lengths)
+    scanned, scanned_state = encoder_rnn_attn._scan_layer(CELL_TYPES[cell], layer, inputs, lengths)
     keep_mask = torch.arange(6) < lengths.unsqueeze(-1)
     torch.testing.assert_close(scanned * keep_mask.unsqueeze(-1), packed)
     torch.testing.assert_close(scanned_state, packed_state)
-    _, unmasked_state = modeling_rnn_attn._scan_layer(CELL_TYPES[cell], layer, inputs, None)
+    _, unmasked_state = encoder_rnn_attn._scan_layer(CELL_TYPES[cell], layer, inputs, None)
     assert not torch.allclose(unmasked_state, packed_state)
 
 
