@@ -90,6 +90,19 @@ def test_logits_are_near_and_not_equal(options):
     assert 0 < error < 1 / 64
 
 
+def test_embeddings_beyond_the_range_of_the_table_count_as_its_ends():
+    model = quantize(small_model())
+    limit = model.get_decoder().embed_tokens.weight.abs().max()
+    embeddings = torch.randn(2, 3, model.config.decoder_embedding_size) * 10 * limit
+    source = {name: INPUTS[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        beyond, ends = (
+            model(**source, decoder_inputs_embeds=inputs).logits
+            for inputs in (embeddings, embeddings.clamp(-limit, limit))
+        )
+    assert torch.equal(beyond, ends)
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_saving_and_loading_changes_nothing(options, tmp_path):
     model = quantize(small_model(**options))

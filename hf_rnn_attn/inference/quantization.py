@@ -42,8 +42,8 @@ class Int8Product:
     Args:
         weight (`torch.Tensor` of shape `(out, in)`): the weights in float32.
         bias (`torch.Tensor` of shape `(out,)`, *optional*): stays in float32.
-        limit (`float` or `torch.Tensor` of shape `(in,)`, *optional*): the largest absolute values that inputs can have.
-            Without them each row has a scale of its own.
+        limit (`float` or `torch.Tensor` of shape `(in,)`, *optional*): the largest absolute values of inputs. Without
+            them each row has a scale of its own.
     """
 
     def __init__(
@@ -192,13 +192,17 @@ class Int8CellType(NamedTuple):
     input_gates: tuple[int, ...]
     state_gates: tuple[int, ...]
 
-    def spread(self, rows: torch.Tensor, places: tuple[int, ...]) -> torch.Tensor:
-        """Returns `rows` (gates of torch * H, ...) as (G, H, ...), zero where a product has no share in a gate."""
-        gates = rows.unflatten(0, (len(self.factors), -1))
-        spread = gates.new_zeros(max(self.state_gates) + 1, *gates.shape[1:])
-        for place, gate, factor in zip(places, gates, self.factors, strict=True):
-            spread[place] = gate * factor
-        return spread
+    def spread(self, part: Int8Weight, places: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns weights (G, H, in) and biases (G, H), zero where a product has no share in a gate."""
+
+        def place(rows: torch.Tensor) -> torch.Tensor:
+            gates = rows.unflatten(0, (len(self.factors), -1))
+            spread = gates.new_zeros(max(self.state_gates) + 1, *gates.shape[1:])
+            for index, gate, factor in zip(places, gates, self.factors, strict=True):
+                spread[index] = gate * factor
+            return spread
+
+        return place(part.dequantize()), place(part.scale * 0 if part.bias is None else part.bias)
 
 
 INT8_CELLS = {
@@ -231,19 +235,16 @@ class Int8Layer(nn.Module):
 
     def pack(self) -> None:
         """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
-        parts = list(zip(self.inputs, self.states, strict=True))
-        spread = self.cell.spread
-        self.input_products = [
-            Int8Product(spread(part.dequantize(), places).flatten(0, 1), spread(part.bias, places).flatten(), self.limit)
-            for part, places in ((inputs, self.cell.input_gates) for inputs, _ in parts)
-        ]
+        inputs, states = (
+            [self.cell.spread(cast(Int8Weight, part), places) for part in parts]
+            for parts, places in ((self.inputs, self.cell.input_gates), (self.states, self.cell.state_gates))
+        )
+        self.input_products = [Int8Product(weight.flatten(0, 1), bias.flatten(), self.limit) for weight, bias in inputs]
         # both directions as one layer with weights in blocks: gates (G, directions, H), states (directions, H)
-        places = self.cell.state_gates
-        weights = [spread(states.dequantize(), places) for _, states in parts]
-        blocks = torch.stack([torch.block_diag(*rows) for rows in zip(*weights, strict=True)])
-        bias = torch.stack([spread(states.bias, places) for _, states in parts], 1)
+        weights, biases = zip(*states, strict=True)
+        blocks = torch.stack([torch.block_diag(*gate) for gate in zip(*weights, strict=True)])
         # a state is a product of numbers in [-1, 1], or an average of them
-        self.state_product = Int8Product(blocks.flatten(0, 1), bias.flatten(), 1.0)
+        self.state_product = Int8Product(blocks.flatten(0, 1), torch.stack(biases, 1).flatten(), 1.0)
 
     def forward(self, inputs: torch.Tensor | PackedSequence) -> tuple[Any, Any]:
         """Returns outputs and last state, as torch's layer does."""
@@ -323,20 +324,21 @@ class Int8Cell(nn.Module):
 
     def pack(self, embedding_limit: float) -> None:
         """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
-        cell = self.cell
         parts = [
-            (self.embeddings, embedding_limit, cell.input_gates),
-            (self.fed, self.fed_limit, cell.input_gates),
-            (self.state, self.state_limit, cell.state_gates),
+            (part, limit, places)
+            for part, limit, places in (
+                (self.embeddings, embedding_limit, self.cell.input_gates),
+                (self.fed, self.fed_limit, self.cell.input_gates),
+                (self.state, self.state_limit, self.cell.state_gates),
+            )
+            if part is not None
         ]
-        parts = [part for part in parts if part[0] is not None]
-        weight = torch.cat([cell.spread(part.dequantize(), places) for part, _, places in parts], 2).flatten(0, 1)
-        bias = sum(cell.spread(part.bias, places) for part, _, places in parts if part.bias is not None).flatten()
-        widths = [part.weight.shape[1] for part, _, _ in parts]
+        weights, biases = zip(*(self.cell.spread(part, places) for part, _, places in parts), strict=True)
         # without a limit of one part, a row has one scale for all
         limits = [limit for _, limit, _ in parts]
-        limit = None if None in limits else torch.tensor(limits).repeat_interleave(torch.tensor(widths))
-        self.product = Int8Product(weight, bias, limit)
+        widths = torch.tensor([weight.shape[2] for weight in weights])
+        limit = None if None in limits else torch.tensor(limits).repeat_interleave(widths)
+        self.product = Int8Product(torch.cat(weights, 2).flatten(0, 1), torch.stack(biases).sum(0).flatten(), limit)
 
 
 def _read_former_name(cell: Int8Cell, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
