@@ -47,6 +47,7 @@ ORDER = [
     "importers.checkpoints",
     "importers.opennmt",
     "importers.joeynmt",
+    "packed",
     "data",
     "evaluation",
     "alignment",
