@@ -59,6 +59,7 @@ ORDER = [
     "training.record",
     "training.trainer",
     "training.run",
+    "training.first_recipe",
     "export",
     "published",
     "hub",
