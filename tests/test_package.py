@@ -50,6 +50,8 @@ ORDER = [
     "data",
     "evaluation",
     "alignment",
+    "scoring",
+    "lexicon",
     "inspection",
     "visualization",
     "training.callbacks",
