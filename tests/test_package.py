@@ -51,6 +51,8 @@ ORDER = [
     "data",
     "evaluation",
     "alignment",
+    "scoring",
+    "lexicon",
     "inspection",
     "visualization",
     "training.callbacks",
