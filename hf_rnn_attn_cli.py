@@ -344,11 +344,12 @@ def _add_publish(commands):
 
 def _add_export(commands):
     parser = commands.add_parser("export", help="write a model as graphs that run without this package")
-    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("model", help="checkpoint folder, Hub id, or de-en or en-de, which come with the package")
     parser.add_argument("output", help="folder to write")
     parser.add_argument(
         "--format", choices=["onnx", "torch"], default="onnx", help="kind of graph (default: %(default)s)"
     )
+    parser.add_argument("--int8", action="store_true", help="quantise ONNX graphs: weights of 8 bits, for CPUs")
     parser.set_defaults(command="export")
 
 
