@@ -164,18 +164,24 @@ def align(
     """
     if len(sources) != len(targets):
         raise ValueError(f"expected as many targets as sources, got {len(targets)} and {len(sources)}")
+    yield from map(links_of, attend_words(model, tokenizer, sources, targets, batch_size))
+
+
+def attend_words(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    batch_size: int = 32,
+) -> Iterator[np.ndarray]:
+    """Yields the attention between words of each pair, (target words, source words); arguments as in [`align`]."""
     for start in range(0, len(sources), batch_size):
-        batch = slice(start, start + batch_size)
-        yield from _align_batch(model, tokenizer, sources[batch], targets[batch])
-
-
-def _align_batch(model, tokenizer, sources, targets):
-    source, target = encode_both_sides(tokenizer, sources, targets, return_offsets_mapping=True)
-    attention = forced_attention(model, source, target).numpy()
-    for row, texts in enumerate(zip(sources, targets, strict=True)):
-        spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
-        words = word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
-        yield links_of(words)
+        some_sources, some_targets = sources[start : start + batch_size], targets[start : start + batch_size]
+        source, target = encode_both_sides(tokenizer, some_sources, some_targets, return_offsets_mapping=True)
+        attention = forced_attention(model, source, target).float().numpy()
+        for row, texts in enumerate(zip(some_sources, some_targets, strict=True)):
+            spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
+            yield word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
 
 
 def encode_both_sides(
@@ -204,7 +210,7 @@ def forced_attention(model: PreTrainedModel, source: BatchEncoding, target: Batc
         labels=labels.to(model.device),
         output_attentions=True,
     )
-    if not outputs.cross_attentions:
+    if not outputs.cross_attentions or outputs.cross_attentions[-1] is None:
         raise ValueError(
             f"alignment needs a model with cross attention, {type(model).__name__} returned none; choose another model"
         )

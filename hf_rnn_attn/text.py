@@ -3,10 +3,13 @@
 """Text of any number of sentences: split, translated sentence by sentence, and joined as it was."""
 
 import re
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from sentencex import segment  # pyright: ignore[reportAttributeAccessIssue] (compiled, and without types)
 
 from .inference import translate_lines
+from .markup import Segment, Sentence, parse_html
 from .model.pipeline_rnn_attn import TranslationPipeline, languages_of_task, whole_characters
 
 
@@ -72,11 +75,93 @@ def translate_text(
 
     ```
     """
+    parts = split_text(_checked(text, "translate_text"), language or _source_language(translator))
+    translations = _translate_sentences(translator, parts, tokens_per_batch)
+    return "".join(translation + space for translation, (_, space) in zip(translations, parts, strict=True))
+
+
+def translate_html(
+    translator: TranslationPipeline, text: str, language: str | None = None, tokens_per_batch: int = 1024
+) -> str:
+    """Translates the running text of HTML sentence by sentence; all tags come back.
+
+    Elements such as `<p>` and `<br>` end a sentence. A tag inside of one, such as `<b>`, is put around the words that
+    attend to those that it was around: never inside a word, nested properly if the tags were so, each once. Scripts,
+    styles, code, elements with `translate="no"` or the class `notranslate`, comments and attributes stay as they are.
+
+    Args:
+        translator ([`TranslationPipeline`]): as in [`translate_text`]; with a fast tokenizer, and with attention where
+            tags stand inside of sentences.
+        text (`str`): HTML, a page or a part of one; it may be malformed.
+        language (`str`, *optional*): as in [`translate_text`].
+        tokens_per_batch (`int`, *optional*, defaults to 1024): as in [`translate_text`].
+
+    Raises:
+        TypeError: if `text` is no `str`.
+        ValueError: for tags inside of sentences and a model without attention.
+
+    Example:
+    ```python
+    >>> from transformers import pipeline
+    >>> from hf_rnn_attn.text import translate_html
+    >>> translate_html(pipeline("translation_de_to_en"), "<p>Das ist <b>sehr</b> gut.</p>")
+    "<p>That's <b>very</b> good.</p>"
+
+    ```
+    """
+    language = language or _source_language(translator)
+    pieces = parse_html(_checked(text, "translate_html"))
+    # those of a segment are neighbours
+    split = [split_text(piece.text, language) if isinstance(piece, Segment) else [] for piece in pieces]
+    parts = [part for some in split for part in some]
+    translations = list(_translate_sentences(translator, parts, tokens_per_batch))
+    has_tags = [bool(getattr(piece, "tags", ())) for piece, some in zip(pieces, split, strict=True) for _ in some]
+    attention = _attend(translator, parts, translations, has_tags)
+    sentences = (
+        Sentence(source, space, translation, weights)
+        for (source, space), translation, weights in zip(parts, translations, attention, strict=True)
+    )
+    return "".join(
+        piece if isinstance(piece, str) else piece.render([next(sentences) for _ in some])
+        for piece, some in zip(pieces, split, strict=True)
+    )
+
+
+def _checked(text: str, name: str) -> str:
     if not isinstance(text, str):
-        raise TypeError(f"translate_text takes one str, got {type(text).__name__}; call it for each text.")
-    if language is None:
-        language = (languages_of_task(translator.task) or ("en",))[0]
-    parts = split_text(whole_characters(text), language)
+        raise TypeError(f"{name} takes one str, got {type(text).__name__}; call it for each text.")
+    return whole_characters(text)
+
+
+def _source_language(translator: TranslationPipeline) -> str:
+    return (languages_of_task(translator.task) or ("en",))[0]
+
+
+def _translate_sentences(
+    translator: TranslationPipeline, parts: Sequence[tuple[str, str]], tokens_per_batch: int
+) -> Iterator[str]:
     windows = translate_lines((sentence for sentence, _ in parts), translator, tokens_per_batch)
-    translations = (translation for window in windows for translation in window)
-    return "".join(translation.strip() + space for translation, (_, space) in zip(translations, parts, strict=True))
+    return (translation.strip() for window in windows for translation in window)
+
+
+def _attend(
+    translator: TranslationPipeline, parts: Sequence[tuple[str, str]], translations: Sequence[str], wanted: list[bool]
+) -> list[np.ndarray]:
+    """Returns the attention between the words of the wanted sentences and their translations; nought for the others."""
+    sources = [sentence for sentence, _ in parts]
+    attention = [
+        np.zeros((len(target.split()), len(source.split())))
+        for source, target in zip(sources, translations, strict=True)
+    ]
+    rows = [row for row, is_wanted in enumerate(wanted) if is_wanted and attention[row].size]
+    if not rows:
+        return attention
+    # it reads what measures alignments too, and takes a second to load
+    from .alignment import attend_words
+
+    found = attend_words(
+        translator.model, translator.tokenizer, [sources[row] for row in rows], [translations[row] for row in rows]
+    )
+    for row, weights in zip(rows, found, strict=True):
+        attention[row] = weights
+    return attention
