@@ -141,6 +141,23 @@ class OnnxModel:
         tensors = _run(self._encoder, {"input_ids": input_ids, "attention_mask": attention_mask})
         return (_greedy if search.num_beams == 1 else _beam_search)(self._step, tensors, search)
 
+    def attend(self, source: Sequence[int], target: Sequence[int]) -> np.ndarray:
+        """Returns the attention (T, S) of a sentence while the decoder reads a given target.
+
+        Raises:
+            ValueError: for a model without attention.
+        """
+        input_ids = np.array([source], dtype=np.int64)
+        tensors = _run(self._encoder, {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)})
+        rows = []
+        for token in (self.settings["decoder_start_token_id"], *target[:-1]):
+            outputs = _run(self._step, tensors | {"decoder_input_ids": np.array([[token]], dtype=np.int64)})
+            if "attention" not in outputs:
+                raise ValueError(f"{self.folder.name}: expected a model with attention, this one has none")
+            rows.append(outputs["attention"][0])
+            tensors |= _state_after(outputs)
+        return np.stack(rows)
+
 
 def _read(file: Path, read: Callable[[str], Any]) -> Any:
     if not file.is_file():
@@ -173,8 +190,12 @@ def _run(session: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
 def _take_step(step: Any, tensors: dict[str, Any], tokens: np.ndarray) -> np.ndarray:
     """Reads tokens (N,), puts the state after them into `tensors`, and returns the scores (N, V) of those to follow."""
     outputs = _run(step, tensors | {"decoder_input_ids": tokens[:, None]})
-    tensors |= {name.removeprefix("next_"): tensor for name, tensor in outputs.items() if name.startswith("next_")}
+    tensors |= _state_after(outputs)
     return outputs["logits"]
+
+
+def _state_after(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("next_"): tensor for name, tensor in outputs.items() if name.startswith("next_")}
 
 
 def _forbid_repeats(scores: np.ndarray, tokens: np.ndarray, size: int) -> None:
@@ -301,6 +322,10 @@ class OnnxTokenizer:
         """Returns the source tokens of texts under "input_ids"."""
         return {"input_ids": [encoding.ids for encoding in self._source.encode_batch(list(texts))]}
 
+    def encode(self, text: str, target: bool = False) -> Any:
+        """Returns the encoding of the `tokenizers` library."""
+        return (self._target if target else self._source).encode(text)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Returns the text of target tokens, without special ones."""
         text = self._target.decode(token_ids, skip_special_tokens=True)
@@ -364,8 +389,19 @@ class OnnxTranslator:
         results = iter(self._translate(flat, search, avoid_loops))
         if any(isinstance(text, list) for text in texts):
             parts = [[next(results) for _ in part] for part in nested]
-            return [_flat(part) if isinstance(text, list) else part[0] for text, part in zip(texts, parts, strict=True)]
+            return [list(itertools.chain.from_iterable(part)) for part in parts]
         return _flat(list(results))
+
+    def attend(self, sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[np.ndarray, Any, Any]]:
+        """Yields for each pair the attention between tokens (T, S) while the decoder reads the target, and where the
+        tokens of source and target begin and end in their texts.
+
+        Raises:
+            ValueError: for a model without attention.
+        """
+        for source, target in zip(sources, targets, strict=True):
+            tokens, own = self.tokenizer.encode(source), self.tokenizer.encode(target, target=True)
+            yield self.model.attend(tokens.ids, own.ids), tokens.offsets, own.offsets
 
     def _translate(self, texts: list[str], search: Search, avoid_loops: bool) -> list[list[dict[str, str]]]:
         """Returns the records of each text."""

@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text of any number of sentences: split, translated sentence by sentence, and joined as it was."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sentencex import segment  # pyright: ignore[reportAttributeAccessIssue] (compiled, and without types)
 
-from .inference import translate_lines
+from .inference.bulk import translate_lines
 from .markup import Segment, Sentence, parse_html
-from .model.pipeline_rnn_attn import TranslationPipeline, languages_of_task, whole_characters
 
+
+if TYPE_CHECKING:
+    from .model.pipeline_rnn_attn import TranslationPipeline
 
 # what str.splitlines() takes for the end of a line
 LINE_ENDS = re.compile("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
@@ -130,10 +135,14 @@ def translate_html(
 def _checked(text: str, name: str) -> str:
     if not isinstance(text, str):
         raise TypeError(f"{name} takes one str, got {type(text).__name__}; call it for each text.")
-    return whole_characters(text)
+    # U+FFFD for halves of surrogate pairs, as in the pipeline
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _source_language(translator: TranslationPipeline) -> str:
+    # not above: a server of exported graphs has no torch, and says the language
+    from .model.pipeline_rnn_attn import languages_of_task
+
     return (languages_of_task(translator.task) or ("en",))[0]
 
 
@@ -156,12 +165,14 @@ def _attend(
     rows = [row for row, is_wanted in enumerate(wanted) if is_wanted and attention[row].size]
     if not rows:
         return attention
-    # it reads what measures alignments too, and takes a second to load
-    from .alignment import attend_words
+    pairs = [sources[row] for row in rows], [translations[row] for row in rows]
+    if hasattr(translator, "attend_words"):
+        found = translator.attend_words(*pairs)
+    else:
+        # it reads what measures alignments too, and takes a second to load
+        from .alignment import attend_words
 
-    found = attend_words(
-        translator.model, translator.tokenizer, [sources[row] for row in rows], [translations[row] for row in rows]
-    )
+        found = attend_words(translator.model, translator.tokenizer, *pairs)
     for row, weights in zip(rows, found, strict=True):
         attention[row] = weights
     return attention

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import ModelOutput
 import hf_rnn_attn
 from hf_rnn_attn import cli
 from hf_rnn_attn.export import quantize_graphs
+from hf_rnn_attn.inference.loading import load_model
 from hf_rnn_attn.model.pipeline_rnn_attn import translation_pipeline
 from hf_rnn_attn.model.search_rnn_attn import BeamSearch
 from hf_rnn_attn.tokenization import train_tokenizer
@@ -317,3 +318,35 @@ def test_repetitions_are_counted_as_in_the_pipeline():
     for _ in range(200):
         tokens = np.random.default_rng(_).integers(0, 3, 24).tolist()
         assert _longest_repetition(tokens, 6) == longest_repetition(tokens, 6)
+
+
+def test_the_attention_to_a_given_translation_is_that_of_the_model(other):
+    from hf_rnn_attn.alignment import attend_words
+    from hf_rnn_attn.batching import _attend_words
+
+    texts = ["der hund läuft und", "katze"], ["das haus", "eine neu alt"]
+    model, tokenizer = load_model(other[1].parent / "checkpoint")
+    if model.config.attention_score == "none":
+        with pytest.raises(ValueError, match="expected a model with attention"):
+            _attend_words(OnnxTranslator(other[1]), *texts)
+        return
+    expected = list(attend_words(model, tokenizer, *texts))
+    for weights, own in zip(expected, _attend_words(OnnxTranslator(other[1]), *texts), strict=True):
+        np.testing.assert_allclose(own, weights, atol=1e-5)
+
+
+def test_exported_graphs_are_served(lstm):
+    from fastapi.testclient import TestClient
+
+    from hf_rnn_attn.server import Server, create_app, load_translator
+
+    body = {"q": "<p>der hund. <b>die</b> katze</p>", "source": "de", "target": "en", "alternatives": 2}
+    with TestClient(
+        create_app(Server({("de", "en"): str(lstm[1])}, lambda name: load_translator(name, "onnx")))
+    ) as client:
+        answer = client.post("/translate", json=body | {"format": "html"})
+        assert answer.status_code == 200 and answer.json()["translatedText"].count("<b>") == 1
+        expected = OnnxTranslator(lstm[1])(["der hund.", "die katze"])
+        answer = client.post("/translate", json=body | {"q": "der hund. Die katze"}).json()
+        assert len(answer["alternatives"]) == 2
+        assert answer["translatedText"].startswith(expected[0]["translation_text"])
