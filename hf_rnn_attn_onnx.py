@@ -120,6 +120,8 @@ class OnnxModel:
         self.folder = Path(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads or 0, 1
+        # threads that wait for work would take the cores from other programs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._encoder, self._step = (
             _read(self.folder / name, lambda file: onnxruntime.InferenceSession(file, options))
             for name in ("encoder.onnx", "step.onnx")

@@ -357,7 +357,7 @@ def _check_key(key: Any, keys: frozenset[str]) -> None:
 
 def _texts(fields: Mapping[str, Any], name: str, limits: Limits) -> list[str]:
     value = fields.get(name)
-    texts = value if isinstance(value, list) else [value]
+    texts: list[Any] = value if isinstance(value, list) else [value]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise Refusal(400, f"{name}: expected a text or a list of texts")
     if len(texts) > limits.texts:

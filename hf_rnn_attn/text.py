@@ -166,8 +166,10 @@ def _attend(
     if not rows:
         return attention
     pairs = [sources[row] for row in rows], [translations[row] for row in rows]
-    if hasattr(translator, "attend_words"):
-        found = translator.attend_words(*pairs)
+    # one that stands for a model that is used elsewhere
+    attend = getattr(translator, "attend_words", None)
+    if attend is not None:
+        found = attend(*pairs)
     else:
         # it reads what measures alignments too, and takes a second to load
         from .alignment import attend_words
