@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sentencex import segment  # pyright: ignore[reportAttributeAccessIssue] (compiled, and without types)
 
+from . import BUNDLED
 from .inference.bulk import translate_lines
 from .markup import Segment, Sentence, parse_html
 
@@ -54,6 +56,28 @@ def split_text(text: str, language: str) -> list[tuple[str, str]]:
     return parts
 
 
+def language_of(translator: TranslationPipeline) -> str | None:
+    """Returns the language of the running text that a translator reads, and `None` where its checkpoint says none.
+
+    It is that of the task's name, "translation_de_to_en", or of a checkpoint of the package. What is spelt letter by
+    letter, as words for pronunciation are, is no running text.
+
+    Args:
+        translator ([`TranslationPipeline`]): of any model.
+    """
+    # not above: a server of exported graphs has no torch, and says the language
+    from .model.pipeline_rnn_attn import languages_of_task, sides_of
+
+    bundled = {folder: languages for languages, folder in BUNDLED.items()}
+    languages = languages_of_task(translator.task) or bundled.get(translator.model.name_or_path)
+    source_side: Any = sides_of(translator.tokenizer)[0]
+    if languages is None:
+        return None
+    is_fast = getattr(source_side, "is_fast", False)
+    is_spelt = is_fast and json.loads(source_side.backend_tokenizer.to_str())["model"].get("merges") == []
+    return None if is_spelt else languages[0]
+
+
 def translate_text(
     translator: TranslationPipeline, text: str, language: str | None = None, tokens_per_batch: int = 1024
 ) -> str:
@@ -80,7 +104,7 @@ def translate_text(
 
     ```
     """
-    parts = split_text(_checked(text, "translate_text"), language or _source_language(translator))
+    parts = split_text(_checked(text, "translate_text"), language or language_of(translator) or "en")
     translations = _translate_sentences(translator, parts, tokens_per_batch)
     return "".join(translation + space for translation, (_, space) in zip(translations, parts, strict=True))
 
@@ -114,7 +138,7 @@ def translate_html(
 
     ```
     """
-    language = language or _source_language(translator)
+    language = language or language_of(translator) or "en"
     pieces = parse_html(_checked(text, "translate_html"))
     # those of a segment are neighbours
     split = [split_text(piece.text, language) if isinstance(piece, Segment) else [] for piece in pieces]
@@ -137,13 +161,6 @@ def _checked(text: str, name: str) -> str:
         raise TypeError(f"{name} takes one str, got {type(text).__name__}; call it for each text.")
     # U+FFFD for halves of surrogate pairs, as in the pipeline
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _source_language(translator: TranslationPipeline) -> str:
-    # not above: a server of exported graphs has no torch, and says the language
-    from .model.pipeline_rnn_attn import languages_of_task
-
-    return (languages_of_task(translator.task) or ("en",))[0]
 
 
 def _translate_sentences(
