@@ -82,7 +82,8 @@ data:
 tokenizer: {kind: word, vocab_size: 200}
 model: {encoder_embedding_size: 32, encoder_hidden_size: 32, encoder_layers: 1, decoder_embedding_size: 32,
         decoder_hidden_size: 64, decoder_layers: 1, attentional_size: 32, attention_score: general}
-training: {num_train_epochs: 10, tokens_per_batch: 300, learning_rate: 2e-2, lr_scheduler_type: cosine, use_cpu: true, report_to: none,
+training: {num_train_epochs: 10, tokens_per_batch: 300, learning_rate: 2e-2, lr_scheduler_type: cosine,
+           use_cpu: true, report_to: none,
            save_strategy: "no", seed: 1, disable_tqdm: true}
 generation: {num_beams: 1, max_length: 40}
 """
