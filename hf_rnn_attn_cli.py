@@ -163,6 +163,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_debug(parser, default=False)
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Command)
     for add_command in (
+        _add_init,
         _add_train,
         _add_evaluate,
         _add_translate,
@@ -188,6 +189,25 @@ class _Command(argparse.ArgumentParser):
 
 def _add_debug(parser: argparse.ArgumentParser, default: Any) -> None:
     parser.add_argument("--debug", action="store_true", default=default, help="print the traceback of an error too")
+
+
+def _add_init(commands):
+    parser = commands.add_parser("init", help="write a first recipe for a file of pairs")
+    parser.add_argument("pairs", help="file of pairs; of tab-separated columns, the right ones are found")
+    parser.add_argument("-o", "--output", default="recipe.yaml", help="the recipe to write (default: %(default)s)")
+    parser.add_argument("--validation", help="pairs to score on; without it, one pair in ten is held out")
+    _add_columns(parser)
+    parser.set_defaults(command="init")
+
+
+def _add_columns(parser):
+    for side in ("source", "target", "features"):
+        parser.add_argument(
+            f"--{side}-column",
+            type=lambda text: int(text) if text.isdecimal() else text,
+            metavar="COLUMN",
+            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
+        )
 
 
 def _add_train(commands):
@@ -236,18 +256,14 @@ def _add_evaluate(commands):
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
     _add_replace_unknown(parser)
-    for side in ("source", "target", "features"):
-        parser.add_argument(
-            f"--{side}-column",
-            type=lambda text: int(text) if text.isdecimal() else text,
-            metavar="COLUMN",
-            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
-        )
+    _add_columns(parser)
     parser.add_argument(
         "--features-separator", default=";", help="what stands between two features (default: %(default)s)"
     )
     parser.add_argument(
-        "--file-format", choices=["tsv", "csv", "jsonl", "parquet"], help="of a file of pairs; default: its suffix"
+        "--file-format",
+        choices=["tsv", "csv", "jsonl", "parquet", "tmx"],
+        help="of a file of pairs; default: its suffix",
     )
     parser.add_argument(
         "--on-bad-rows", choices=["error", "skip"], default="error", help="what to do with them (default: %(default)s)"

@@ -60,6 +60,16 @@ def continuation(arguments: Namespace) -> str:
     return f"{arguments.output} was not written" if getattr(arguments, "output", None) else "nothing was written"
 
 
+def init(arguments: Namespace) -> None:
+    """Writes a first recipe for a file of pairs."""
+    from .training.first_recipe import write_first_recipe
+
+    names = ("source_column", "target_column", "features_column")
+    columns = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    print(write_first_recipe(arguments.pairs, arguments.output, validation=arguments.validation, columns=columns))
+    print(f"train it with: {shlex.join([PROGRAM, 'train', arguments.output])}")
+
+
 def train(arguments: Namespace) -> None:
     """Trains what a recipe describes."""
     from .training import run

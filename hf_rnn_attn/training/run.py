@@ -38,7 +38,7 @@ from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.pipeline_rnn_attn import sides_of
 from ..model.placeholders_rnn_attn import KINDS, Placeholders, restore
-from ..tokenization import special_ids, train_tokenizer
+from ..tokenization import tokenizer_settings, train_tokenizer
 from ..variation import known_words, mask_pairs, vary_pairs
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
@@ -205,7 +205,7 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
             **recipe.model,
             vocab_size=len(source_side),
             decoder_vocab_size=len(target_side),
-            **special_ids(tokenizer),
+            **tokenizer_settings(tokenizer),
             decoder_start_token_id=cast(int, tokenizer.bos_token_id),
         )
         model = RnnAttnForConditionalGeneration(config)
