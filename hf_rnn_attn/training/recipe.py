@@ -208,7 +208,7 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-_MODEL_TYPES = {"encoder_dropout": Probability, "decoder_dropout": Probability, "initializer_range": PositiveFloat}
+_MODEL_TYPES = {"encoder_dropout": Probability, "decoder_dropout": Probability, "initializer_range": PositiveFloat | None}
 # the fields of the library that its own annotations say too little of
 _TRAINING_TYPES: dict[str, Any] = {
     "output_dir": Name,
