@@ -250,7 +250,9 @@ class RnnAttnConfig(PreTrainedConfig):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
         if self.initializer_range is not None and not 0 <= self.initializer_range < math.inf:
-            raise ValueError(f"`initializer_range` must be a number of at least 0 or None, got {self.initializer_range}.")
+            raise ValueError(
+                f"`initializer_range` must be a number of at least 0 or None, got {self.initializer_range}."
+            )
         # fields of the library, which does not look at their types
         for name, kind, what in _LIBRARY_FIELDS:
             if not isinstance(getattr(self, name, None), (kind, type(None))):

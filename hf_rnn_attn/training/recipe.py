@@ -208,7 +208,11 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-_MODEL_TYPES = {"encoder_dropout": Probability, "decoder_dropout": Probability, "initializer_range": PositiveFloat | None}
+_MODEL_TYPES: dict[str, Any] = {
+    "encoder_dropout": Probability,
+    "decoder_dropout": Probability,
+    "initializer_range": Annotated[float | None, Field(gt=0)],
+}
 # the fields of the library that its own annotations say too little of
 _TRAINING_TYPES: dict[str, Any] = {
     "output_dir": Name,
