@@ -360,7 +360,7 @@ class Text2TextGenerationPipeline(Pipeline):
     tokenizer: Any
 
     return_name = "generated"
-    max_source_tokens = 10_000
+    max_source_tokens = 5_000
     avoids_loops = False
 
     _load_processor = False
