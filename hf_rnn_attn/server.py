@@ -467,7 +467,7 @@ def load_translator(name: str, runtime: str = "torch", int8: bool = False) -> An
     if runtime == "onnx":
         from hf_rnn_attn_onnx import OnnxTranslator
 
-        return OnnxTranslator(name)
+        return OnnxTranslator(name, threads=1)
     from .inference import quantize
     from .inference.loading import load_model
     from .model.pipeline_rnn_attn import translation_pipeline

@@ -89,7 +89,7 @@ def translate_text(
         translator ([`TranslationPipeline`]): with one translation for each sentence.
         text (`str`): any number of sentences and lines.
         language (`str`, *optional*): that of the text, for its abbreviations; by default that of the task's name,
-            "translation_de_to_en", or of the checkpoint, and English where neither says one.
+            "translation_de_to_en", and English where it names none.
         tokens_per_batch (`int`, *optional*, defaults to 1024): most source tokens at a time, padding included.
 
     Raises:

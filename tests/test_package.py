@@ -20,6 +20,7 @@ PACKAGE = ROOT / "hf_rnn_attn"
 # each file may import those before it, and none after it
 ORDER = [
     "model.checkpoint_rnn_attn",
+    "model.placeholders_rnn_attn",
     "model.pipeline_rnn_attn",
     "model.tokenization_rnn_attn",
     "model.cache_rnn_attn",
@@ -48,6 +49,7 @@ ORDER = [
     "importers.joeynmt",
     "packed",
     "data",
+    "variation",
     "evaluation",
     "words",
     "alignment",
