@@ -28,6 +28,8 @@ LINE_CHARACTERS, ALIGNED_CHARACTERS = 10_000, 2_000
 MESSAGE_CHARACTERS = 1_000
 # what torch says, with a RuntimeError, where memory or a process is missing
 SHORTAGES = ("out of memory", "can't allocate memory", "DataLoader worker")
+# where a process that it computes together with has ended
+LOST = ("third_party/gloo", "NCCL")
 
 
 class Stopped(KeyboardInterrupt):
@@ -82,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         _discard_output()
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        _say(f"error: {reason}" + (f"; {continuation(arguments)}" if full else ""))
+        _say(f"error: {reason}" + (f"; {continuation(arguments)}" if full or _is_lost(error) else ""))
         return 2
     return 0
 
@@ -96,11 +98,17 @@ def _reason(error: Exception) -> str | None:
         text = str(error)
     elif isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES):
         text = f"the memory, or a process, was not enough: {str(error) or 'out of memory'}"
+    elif _is_lost(error):
+        text = f"another process of this launch has ended; the launcher says which, and why: {error}"
     else:
         return None
     text = " ".join(text.split())
     text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
     return text if len(text) <= MESSAGE_CHARACTERS else f"{text[:MESSAGE_CHARACTERS]} ..."
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)
 
 
 def _say(line: str) -> None:

@@ -16,9 +16,12 @@ import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 from transformers.utils import logging
 
@@ -28,6 +31,7 @@ from . import BUNDLED, __version__
 from .inference.bulk import ResumableOutput, cut_long_lines, encode_lines, read_lines, read_progress, translate_lines
 from .inference.ensemble import load_ensemble
 from .inference.loading import find_model, load_model
+from .inference.processes import join_processes
 from .inference.quantization import quantize
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import translation_pipeline
@@ -76,15 +80,18 @@ def evaluate(arguments: Namespace) -> None:
     from .evaluation import load_metric, score_texts
 
     _check_output(arguments.output)
+    state = _join_processes(arguments)
     edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
     if list(edges) != sorted(set(edges)):
         raise ValueError(f"--by-length: expected numbers that rise, got {' '.join(map(str, edges))}")
     metrics = {name: load_metric(name, **_metric_options(arguments, name)) for name in arguments.metrics}
     pairs = _read_evaluation_pairs(arguments)
     references = pairs["references" if arguments.group_references else "target"]
-    translate_all = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
+    translate_all = _load_bulk_translator(arguments, state, **_read_replacements(arguments.replace_unknown))
     lines = cut_long_lines(pairs["source"], arguments.max_characters, arguments.data[0])
-    translations = list(itertools.chain.from_iterable(_with_progress(translate_all(lines))))
+    translations = list(itertools.chain.from_iterable(translate_all(lines)))
+    if not state.is_main_process:
+        return
     scores = score_texts(pairs["source"], translations, references, metrics, edges)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     print(text)
@@ -125,11 +132,13 @@ def translate(arguments: Namespace) -> None:
     for number, sentence in enumerate(arguments.text, 1):
         _check_text(sentence, f"sentence {number}")
     _check_output(arguments.output)
+    state = _join_processes(arguments)
+    name = arguments.input or ("sentence" if arguments.text else "standard input")
+    if state.num_processes > 1 and not (arguments.text or os.path.isfile(arguments.input or "")):
+        raise ValueError(f"{name}: every process reads all lines; expected a file (--input), or start one process")
     with contextlib.ExitStack() as stack:
-        name = arguments.input or ("sentence" if arguments.text else "standard input")
         file = sys.stdin.buffer if arguments.input is None else stack.enter_context(open(arguments.input, "rb"))
-        options = _read_replacements(arguments.replace_unknown)
-        translate_all = _load_bulk_translator(arguments, **options)
+        translate_all = _load_bulk_translator(arguments, state, **_read_replacements(arguments.replace_unknown))
 
         def open_lines() -> Iterator[str]:
             if arguments.text:
@@ -138,22 +147,25 @@ def translate(arguments: Namespace) -> None:
                 file.seek(0)
             return read_lines(file, name)
 
-        def windows(lines: Iterable[str], start: int = 1) -> Iterator[list[str]]:
-            return _with_progress(translate_all(cut_long_lines(lines, arguments.max_characters, name, start)))
-
-        if arguments.output is None or (os.path.exists(arguments.output) and not os.path.isfile(arguments.output)):
-            target: BinaryIO = sys.stdout.buffer
-            if arguments.output is not None:
-                target = stack.enter_context(open(arguments.output, "wb"))
-            for translations in windows(open_lines()):
+        path: str | None = arguments.output
+        output = None
+        if state.is_main_process and path is not None and (os.path.isfile(path) or not os.path.exists(path)):
+            output = ResumableOutput(path, _translation_settings(arguments), open_lines)
+        (done,) = broadcast_object_list([output.lines.count if output else 0])
+        lines = output.lines if output else itertools.islice(open_lines(), done, None)
+        windows = translate_all(cut_long_lines(lines, arguments.max_characters, name, done + 1))
+        if output:
+            if done:
+                print(f"going on after line {done} of {output.partial}", file=sys.stderr)
+            output.write(windows)
+            return
+        target: BinaryIO = sys.stdout.buffer
+        if state.is_main_process and path is not None:
+            target = stack.enter_context(open(path, "wb"))
+        for translations in windows:
+            if state.is_main_process:
                 target.write(encode_lines(translations))
                 target.flush()
-            return
-        output = ResumableOutput(arguments.output, _translation_settings(arguments), open_lines)
-        done = output.lines.count
-        if done:
-            print(f"going on after line {done} of {output.partial}", file=sys.stderr)
-        output.write(windows(output.lines, done + 1))
 
 
 def _translation_settings(arguments: Namespace) -> dict[str, Any] | None:
@@ -377,23 +389,34 @@ def _model_names(models: Sequence[str] | None) -> list[str]:
     return [bundled.get(name, name) for name in models or [next(iter(bundled))]]
 
 
-def _load_bulk_translator(arguments: Namespace, **options) -> Callable[[Iterable[str]], Iterator[list[str]]]:
-    """Returns [`translate_lines`] with the options of the command line; it takes the lines."""
+def _join_processes(arguments: Namespace) -> PartialState:
+    """Returns the processes that `accelerate launch` or `torchrun` has started, of which the first alone speaks."""
+    state = join_processes(cpu=arguments.int8)
+    if not state.is_main_process:
+        getLogger(__package__).setLevel(ERROR)
+    return state
+
+
+def _load_bulk_translator(
+    arguments: Namespace, state: PartialState, **options
+) -> Callable[[Iterable[str]], Iterator[list[str]]]:
+    """Returns [`translate_lines`] with the options of the command line and a bar; it takes the lines."""
     options |= {"int8": True} if arguments.int8 else {}
+    options |= {"device": state.device} if state.num_processes > 1 else {}
     if arguments.batch_tokens * (arguments.beams or 1) > MOST_BEAM_TOKENS:
         raise ValueError(
             f"--batch-tokens {arguments.batch_tokens} with {arguments.beams} beams: expected at most "
             f"{MOST_BEAM_TOKENS:,} tokens times beams; lower one of them"
         )
     translator = _load_translator(arguments.models, arguments.beams, **options)
-    return lambda lines: translate_lines(lines, translator, arguments.batch_tokens)
 
+    def translate_all(lines: Iterable[str]) -> Iterator[list[str]]:
+        with tqdm(unit="line", desc="translating", disable=None if state.is_main_process else True) as progress:
+            for translations in translate_lines(lines, translator, arguments.batch_tokens, state):
+                yield translations
+                progress.update(len(translations))
 
-def _with_progress(windows: Iterable[list[str]]) -> Iterator[list[str]]:
-    with tqdm(unit="line", desc="translating", disable=None) as progress:
-        for translations in windows:
-            yield translations
-            progress.update(len(translations))
+    return translate_all
 
 
 def _read_lines(path: str) -> list[str]:

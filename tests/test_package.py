@@ -39,6 +39,7 @@ ORDER = [
     "model.modeling_rnn_attn",
     "demo.dates",
     "tokenization",
+    "inference.processes",
     "inference.bulk",
     "inference.loading",
     "inference.ensemble",

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from launch import launch
 from safetensors.torch import load_file, save_file
 from small_models import SOURCES, TARGETS, gradients, make_model, mask_of, pad
 from torch.utils.data import BatchSampler
@@ -404,23 +405,12 @@ def test_a_run_does_not_overwrite_a_file(write_recipe, tmp_path):
 
 def test_processes_that_do_not_know_of_each_other_are_refused(write_recipe, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="2 processes were launched and this one sees 1"):
+    with pytest.raises(ValueError, match="2 processes were launched and this one sees 1; .* training.use_cpu: true"):
         run(write_recipe(use_cpu=False))
 
 
 def launch_two(recipe, *arguments):
-    launcher = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes=2",
-        "--num_machines=1",
-    ]
-    launcher += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-    command = [*launcher, "-m", "hf_rnn_attn.cli", "train", str(recipe), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    finished = launch(2, "-m", "hf_rnn_attn.cli", "train", recipe, *arguments)
     assert finished.returncode == 0, finished.stderr
 
 

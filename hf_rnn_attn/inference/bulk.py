@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
 
 logger = logging.getLogger(__name__)
 
@@ -71,28 +74,72 @@ def cut_long_lines(lines: Iterable[str], most: int, name: str, start: int = 1) -
         yield line
 
 
-def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> Iterator[list[str]]:
+def translate_lines(
+    lines: Iterable[str], translator, tokens_per_batch: int, state: PartialState | None = None
+) -> Iterator[list[str]]:
     """Translates lines as they come.
 
     Args:
         lines (`Iterable[str]`):
-            One sentence each. An empty line has an empty translation. Never more than a window is read ahead. Where
-            reading raises a ValueError, it is raised again behind the translations of the lines before it.
+            One sentence each. An empty line has an empty translation. Never more than a window is read ahead, or one
+            for each process. Where reading raises a ValueError, it is raised again behind the translations of the lines
+            before it.
         translator ([`TranslationPipeline`]): It is asked for the best translation alone, whatever the checkpoint says.
         tokens_per_batch (`int`):
             Most source tokens of a batch, padding included; a longer sentence is a batch by itself.
+        state (`PartialState`, *optional*):
+            Of accelerate: its processes, which all have to call this function with the same lines, share the batches.
+            These, and so the translations, are those of one process.
 
     Returns:
-        `Iterator[list[str]]`: for each window the translations, one for each line, in the order of the lines.
+        `Iterator[list[str]]`: for each window, or as many windows as processes, the translations, one for each line, in
+        the order of the lines; the same for every process.
     """
-    for window in _windows(iter(lines)):
-        translations = [""] * len(window)
-        for rows in batches_by_length(window, translator.tokenizer, tokens_per_batch):
-            # a list in a list is one padded batch
-            (records,) = translator([[window[row] for row in rows]], num_return_sequences=1)
-            for row, record in zip(rows, records, strict=True):
-                translations[row] = record["translation_text"]
-        yield translations
+    windows, count = _windows(iter(lines)), 1 if state is None else state.num_processes
+    while True:
+        group, problem = [], None
+        try:
+            for window in itertools.islice(windows, count):
+                group.append(window)
+        except ValueError as error:
+            problem = error
+        if group:
+            yield _translate_windows(group, translator, tokens_per_batch, state)
+        if problem is not None:
+            raise problem
+        if not group:
+            return
+
+
+def _translate_windows(
+    windows: list[list[str]], translator, tokens_per_batch: int, state: PartialState | None
+) -> list[str]:
+    batches, start = [], 0
+    for window in windows:
+        rows_of_batches = batches_by_length(window, translator.tokenizer, tokens_per_batch)
+        batches += [[start + row for row in rows] for rows in rows_of_batches]
+        start += len(window)
+    lines = list(itertools.chain.from_iterable(windows))
+    if state is None or state.num_processes == 1:
+        translated = _translate_batches(batches, lines, translator)
+    else:
+        # in turns, because the first batches of a window hold its longest lines
+        turns = [batch for index in range(state.num_processes) for batch in batches[index :: state.num_processes]]
+        with state.split_between_processes(turns) as own:
+            translated = gather_object(_translate_batches(own, lines, translator))
+    translations = [""] * len(lines)
+    for row, text in translated:
+        translations[row] = text
+    return translations
+
+
+def _translate_batches(batches: Any, lines: list[str], translator) -> list[tuple[int, str]]:
+    translated = []
+    for rows in batches:
+        # a list in a list is one padded batch
+        (records,) = translator([[lines[row] for row in rows]], num_return_sequences=1)
+        translated += [(row, record["translation_text"]) for row, record in zip(rows, records, strict=True)]
+    return translated
 
 
 def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) -> Iterator[list[int]]:

@@ -1,0 +1,151 @@
+# Copyright 2026 The hf_rnn_attn authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Translation and evaluation by several processes: what one writes, and what is left when one is killed."""
+
+import contextlib
+import json
+import os
+
+import pytest
+from launch import launch
+
+import hf_rnn_attn_cli
+from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
+from hf_rnn_attn.inference import bulk
+from hf_rnn_attn.inference.processes import check_processes
+from hf_rnn_attn.tokenization import train_tokenizer
+
+
+WORDS = ["ein", "hund", "und", "zwei", "katzen"]
+# runs the commands that it is given; one process is killed in the third window of the last
+SCRIPT = """
+import json, os, signal, sys
+from hf_rnn_attn.inference import bulk
+from hf_rnn_attn_cli import main
+
+bulk.WINDOW_LINES = 8
+translate_batches, calls, last = bulk._translate_batches, [], False
+
+
+def noting(batches, *arguments):
+    calls.append(len(batches))
+    if last and len(calls) == 3 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return translate_batches(batches, *arguments)
+
+
+bulk._translate_batches = noting
+commands = json.loads(sys.argv[1])
+for command in commands:
+    last = command is commands[-1]
+    calls.clear()
+    assert main(command) == 0
+    with open(f"calls-{os.environ['RANK']}", "a") as file:
+        print(sum(calls), file=file)
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    tokenizer = train_tokenizer([" ".join(WORDS)], ["a dog and two cats"], kind="word")
+    sizes = {"encoder_hidden_size": 4, "decoder_hidden_size": 8, "initializer_range": 1.0}
+    model = RnnAttnForConditionalGeneration(RnnAttnConfig(vocab_size=len(tokenizer), **sizes))
+    model.generation_config.update(max_length=5, num_beams=2)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    lines = [" ".join(WORDS[: number % 6]) for number in range(101)]
+    for name, count in {"odd.txt": 101, "few.txt": 1, "none.txt": 0}.items():
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines[:count]), "utf-8")
+    (tmp_path / "pairs.tsv").write_text("".join(f"{line}\ta dog\n" for line in lines[1:60] if line), "utf-8")
+    (tmp_path / "script.py").write_text(SCRIPT, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bulk, "WINDOW_LINES", 8)
+    return tmp_path
+
+
+def commands_into(folder, place):
+    (place / folder).mkdir()
+    options = ["--model", "model", "--batch-tokens", "16"]
+    translations = [["translate", "-i", name, "-o", f"{folder}/{name}", *options] for name in ("few.txt", "none.txt")]
+    evaluation = ["evaluate", "pairs.tsv", "--metrics", "chrf", "-o", f"{folder}/scores.json", *options]
+    return [*translations, evaluation, ["translate", "-i", "odd.txt", "-o", f"{folder}/odd.txt", *options]]
+
+
+def test_two_processes_write_what_one_does_and_a_kill_loses_nothing(place):
+    expected, shared = commands_into("one", place), commands_into("two", place)
+    for command in expected:
+        assert cli.main(command) == 0
+    killed = launch(2, "script.py", json.dumps(shared))
+    assert killed.returncode == 1
+    (line,) = [line for line in killed.stderr.splitlines() if line.startswith("hf-rnn-attn: error")]
+    assert "another process of this launch has ended; the launcher says which, and why" in line
+    assert line.endswith("; the same command goes on after line 32")
+    assert "rank      : 1 (local_rank: 1)" in killed.stderr and "SIGKILL" in killed.stderr
+    # of the commands that went well, both had a part of the last
+    batches = [[int(line) for line in (place / f"calls-{rank}").read_text().split()] for rank in (0, 1)]
+    assert batches[0][:2] == [0, 0] and batches[1][:2] == [0, 0] and min(batches[0][2], batches[1][2]) > 3
+    # a third process makes no difference
+    again = launch(3, "-m", "hf_rnn_attn.cli", *shared[-1])
+    assert again.returncode == 0 and again.stderr.count("going on after line 32") == 1, again.stderr
+    assert sorted(path.name for path in (place / "two").iterdir()) == sorted(
+        path.name for path in (place / "one").iterdir()
+    )
+    for path in (place / "one").iterdir():
+        assert (place / "two" / path.name).read_bytes() == path.read_bytes()
+
+
+class Two:
+    """Stands for two processes, of which this one does all the work."""
+
+    num_processes, is_main_process = 2, True
+
+    @contextlib.contextmanager
+    def split_between_processes(self, batches):
+        yield batches
+
+
+def broken_after(count):
+    yield from (f"line {number}" for number in range(count))
+    raise ValueError("no line")
+
+
+@pytest.mark.parametrize(("count", "groups"), [(7, [7]), (8, [8]), (17, [16, 1]), (24, [16, 8]), (32, [16, 16])])
+def test_the_lines_before_an_unreadable_one_are_translated_by_all(count, groups, monkeypatch):
+    monkeypatch.setattr(bulk, "WINDOW_LINES", 8)
+
+    def translator(batches, num_return_sequences):
+        return [[{"translation_text": text.upper()} for text in batch] for batch in batches]
+
+    translator.tokenizer = lambda lines: {"input_ids": [line.split() for line in lines]}
+    translated = []
+    with pytest.raises(ValueError, match="no line"):
+        translated.extend(bulk.translate_lines(broken_after(count), translator, 6, Two()))
+    assert [len(group) for group in translated] == groups
+    assert sum(translated, []) == [f"LINE {number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["-i", os.devnull]])
+def test_several_processes_want_a_file(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "join_processes", lambda cpu: Two())
+    assert cli.main(["translate", *arguments]) == 2
+    assert "every process reads all lines; expected a file (--input)" in capsys.readouterr().err
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were launched and this one sees 1; .* compute on the CPU"):
+        check_processes(1, "compute on the CPU")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer"), True),
+        (RuntimeError("NCCL communicator was aborted on rank 1"), True),
+        (RuntimeError("shape mismatch"), False),
+        (KeyError("NCCL"), False),
+    ],
+)
+def test_the_loss_of_a_process_is_told_from_faults(error, is_lost):
+    reason = hf_rnn_attn_cli._reason(error)
+    assert (reason is not None and "another process of this launch has ended" in reason) == is_lost
