@@ -1,19 +1,24 @@
 # Copyright 2026 The hf_rnn_attn authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Translation and evaluation by several processes: what one writes, and what is left when one is killed."""
+"""Translation, evaluation and training by several processes: what one makes, and what is left when one is killed."""
 
 import contextlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
+import yaml
 from launch import launch
+from safetensors.torch import load_file
 
 import hf_rnn_attn_cli
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
 from hf_rnn_attn.inference import bulk
 from hf_rnn_attn.inference.processes import check_processes
 from hf_rnn_attn.tokenization import train_tokenizer
+from hf_rnn_attn.training.trainer import FilledStream
 
 
 WORDS = ["ein", "hund", "und", "zwei", "katzen"]
@@ -149,3 +154,114 @@ def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch):
 def test_the_loss_of_a_process_is_told_from_faults(error, is_lost):
     reason = hf_rnn_attn_cli._reason(error)
     assert (reason is not None and "another process of this launch has ended" in reason) == is_lost
+
+
+# trains as the recipes say; one process is killed in the eighth step of the last, but not when it is started again
+TRAINING = """
+import os, signal, sys
+from transformers import TrainerCallback
+from hf_rnn_attn.training import run
+from hf_rnn_attn_cli import main
+
+build_callbacks, last = run._build_callbacks, False
+
+
+class Killer(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if last and state.global_step == 7 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+run._build_callbacks = lambda *arguments: [*build_callbacks(*arguments), Killer()]
+recipes = sys.argv[1:]
+for recipe in recipes:
+    last = recipe is recipes[-1] and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    status = main(["train", recipe])
+    if status:
+        sys.exit(status)
+"""
+# 117 pairs: the last turn of two processes is short
+PAIRS = "".join(f"{' '.join(WORDS[n % 4 : n % 4 + 1 + n % 3])}\t{n % 7} {'a' if n % 2 else 'b'}\n" for n in range(117))
+KINDS = {
+    "plain": ({}, {}),
+    "smooth": ({"label_smoothing_factor": 0.1, "gradient_accumulation_steps": 2}, {}),
+    "tokens": ({"tokens_per_batch": 32}, {}),
+    "stream": ({"max_steps": 12}, {"streaming": True}),
+    "killed": ({"save_strategy": "steps", "save_steps": 5}, {}),
+}
+
+
+def write_recipe(place, name, processes, kind):
+    """Writes the recipe of a run whose steps have 16 pairs, or two batches of 32 tokens, on so many processes."""
+    training, data = KINDS[kind]
+    settings = {"save_strategy": "no", "gradient_accumulation_steps": 1, "num_train_epochs": 2, **training}
+    settings["per_device_train_batch_size"] = 16 // processes
+    if "tokens_per_batch" in training:
+        settings["gradient_accumulation_steps"] = 2 // processes
+    # its steps are as exact as the gradients; Adam divides what is left of them when they vanish by itself
+    settings |= {"optim": "sgd", "learning_rate": 2.0, "logging_steps": 1, "report_to": "none", "disable_tqdm": True}
+    settings |= {"use_cpu": True, "output_dir": str(place / name)}
+    sizes = {"encoder_hidden_size": 16, "decoder_hidden_size": 16, "encoder_dropout": 0.0, "decoder_dropout": 0.0}
+    recipe = {"data": {"train": str(place / "train.tsv"), **data}, "tokenizer": {"kind": "word"}, "model": sizes}
+    path = place / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({**recipe, "training": settings}), "utf-8")
+    return str(path)
+
+
+def assert_same_run(one, two):
+    weights, others = (load_file(run / "model.safetensors") for run in (one, two))
+    assert max(float((weights[name] - others[name]).abs().max()) for name in weights) < 1e-6
+    logs = [json.loads((run / "trainer_state.json").read_text())["log_history"] for run in (one, two)]
+    losses, others = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
+    assert losses == pytest.approx(others, abs=1e-5) and losses[-1] < 0.9 * losses[0]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A folder with pairs and the runs of one process."""
+    (tmp_path / "train.tsv").write_text(PAIRS, "utf-8")
+    (tmp_path / "script.py").write_text(TRAINING, "utf-8")
+    return tmp_path
+
+
+def test_two_processes_train_what_one_does_and_a_kill_loses_no_checkpoint(trained):
+    for kind in KINDS:
+        assert cli.main(["train", write_recipe(trained, f"{kind}-one", 1, kind)]) == 0
+    recipes = [write_recipe(trained, kind, 2, kind) for kind in KINDS]
+    killed = launch(2, trained / "script.py", *recipes)
+    assert killed.returncode == 1
+    for kind in list(KINDS)[:-1]:
+        assert_same_run(trained / f"{kind}-one", trained / kind)
+    (line,) = [line for line in killed.stderr.splitlines() if line.startswith("hf-rnn-attn: error")]
+    assert "another process of this launch has ended" in line and "--resume` goes on after the last checkpoint" in line
+    # one process goes on where two were
+    assert cli.main(["train", write_recipe(trained, "killed", 1, "killed"), "--resume"]) == 0
+    assert_same_run(trained / "killed-one", trained / "killed")
+
+
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_again_go_on(trained):
+    assert cli.main(["train", write_recipe(trained, "killed-one", 1, "killed")]) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    command += [str(trained / "script.py"), write_recipe(trained, "killed", 2, "killed")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    assert "exitcode: -9" in finished.stderr
+    assert_same_run(trained / "killed-one", trained / "killed")
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 16])
+def test_a_stream_ends_with_a_whole_batch_of_every_process(count):
+    rows = list(FilledStream([{"input_ids": [n], "labels": [n, 2]} for n in range(count)], 16))
+    assert len(rows) == 16 and [row["labels"] for row in rows[:count]] == [[n, 2] for n in range(count)]
+    assert all(row["labels"] == [-100] for row in rows[count:])
+
+
+def test_a_run_with_another_step_is_refused(trained, capsys):
+    assert cli.main(["train", write_recipe(trained, "killed", 1, "killed")]) == 0
+    capsys.readouterr()
+    path = write_recipe(trained, "killed", 2, "killed")
+    assert cli.main(["train", path, "--resume"]) == 2
+    assert "processes x training.per_device_train_batch_size x" in (error := capsys.readouterr().err)
+    assert "16 → 8" in error

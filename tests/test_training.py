@@ -429,21 +429,6 @@ def test_two_processes_share_the_batches_and_resume(write_recipe, tmp_path):
     assert_same_weights(tmp_path / "run" / "checkpoint-22", uninterrupted / "checkpoint-22")
 
 
-def losses_of(run_dir):
-    log = json.loads((run_dir / "trainer_state.json").read_text())["log_history"]
-    return [entry["loss"] for entry in log if "loss" in entry]
-
-
-def test_two_processes_have_the_losses_of_one_with_twice_the_batch(write_recipe, tmp_path):
-    settings = {"tokens_per_batch": None, "num_train_epochs": 1, "logging_steps": 1}
-    one = str(tmp_path / "one")
-    run(write_recipe(**settings, per_device_train_batch_size=16, output_dir=one))
-    launch_two(write_recipe(**settings, per_device_train_batch_size=8))
-    expected = losses_of(tmp_path / "one")
-    assert len(expected) == 15 and expected[-1] < 0.8 * expected[0]
-    assert losses_of(tmp_path / "run") == pytest.approx(expected, rel=1e-3)
-
-
 def test_the_loss_of_a_training_step_is_that_of_the_logits():
     model = make_model()
     inputs = {"input_ids": pad(SOURCES, 0), "attention_mask": mask_of(SOURCES), "labels": pad(TARGETS, -100)}
