@@ -108,7 +108,7 @@ def _state_of(config: RnnAttnConfig, tensors: dict[str, torch.Tensor]) -> Decode
     return DecoderState(layers, attentional, positions)
 
 
-# torch's passes to ONNX fail on a recurrence with gradient
+# an example that has a gradient cannot be copied, as the exporters do
 @torch.no_grad()
 def export_graphs(model: RnnAttnForConditionalGeneration, format: Literal["onnx", "torch"] = "onnx") -> Any:
     """Exports [`EncoderGraph`] and [`StepGraph`] for any batch size and any length, with the library's exporters.

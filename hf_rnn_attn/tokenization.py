@@ -45,6 +45,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from .model.pipeline_rnn_attn import sides_of
+from .model.pretrained_rnn_attn import fingerprint
 from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
 
@@ -364,6 +366,7 @@ def train_tokenizer(
     return tokenizer
 
 
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Returns the ids of the special tokens as a configuration names them, without `decoder_start_token_id`."""
-    return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+def tokenizer_settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Returns what a configuration says of its tokenizer beside sizes: special tokens and `vocabulary_fingerprints`."""
+    special = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    return {**special, "vocabulary_fingerprints": [fingerprint(side, len(side)) for side in sides_of(tokenizer)]}

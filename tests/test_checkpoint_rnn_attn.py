@@ -5,6 +5,7 @@
 import json
 import shutil
 import struct
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +16,10 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 import hf_rnn_attn_cli
 from hf_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel, train_tokenizer
 from hf_rnn_attn.inference.ensemble import load_ensemble
+from hf_rnn_attn.model import checkpoint_rnn_attn
 from hf_rnn_attn.model.checkpoint_rnn_attn import MOST_TOKENIZER_BYTES, load_checkpoint
-from hf_rnn_attn.model.pipeline_rnn_attn import translation_pipeline
+from hf_rnn_attn.model.pipeline_rnn_attn import sides_of, translation_pipeline
+from hf_rnn_attn.tokenization import tokenizer_settings
 
 
 SENTENCES = ["ein Hund sieht eine Katze"], ["a dog sees a cat"]
@@ -27,7 +30,7 @@ def make_checkpoint(folder, sentences=SENTENCES, seed=0, **options):
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(*sentences, kind="word", joint=False)
     sizes = {"vocab_size": len(tokenizer), "decoder_vocab_size": len(tokenizer.target_tokenizer)}
-    model = make_model(**(sizes | options)).float()
+    model = make_model(**(sizes | tokenizer_settings(tokenizer) | options)).float()
     model.generation_config.max_length = 9
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -307,6 +310,67 @@ def test_a_tokenizer_of_another_size_is_refused(sentences, is_larger, whole, tmp
 def test_other_special_tokens_are_refused(key, folder):
     change_json(folder / "config.json", **{key: 3})
     assert f"`{key}`" in refusal(folder)
+
+
+# every letter is another one: as many tokens of the same length
+OTHER_LETTERS = str.maketrans("abcdefghijklmnopqrstuvwxyz", "bcdefghijklmnopqrstuvwxyza")
+
+
+@pytest.mark.parametrize(("kind", "joint"), [("word", False), ("char", True), ("bpe", True), ("bpe", False)])
+def test_a_tokenizer_of_the_same_size_with_other_tokens_is_refused(kind, joint, tmp_path):
+    texts = "wir sehen drei hunde", "we see three dogs"
+    tokenizer = train_tokenizer(*([text] for text in texts), kind=kind, joint=joint)
+    other = train_tokenizer(*([text.translate(OTHER_LETTERS)] for text in texts), kind=kind, joint=joint)
+    sizes = list(map(len, sides_of(tokenizer)))
+    assert sizes == list(map(len, sides_of(other)))
+    settings = tokenizer_settings(tokenizer)
+    make_model(vocab_size=sizes[0], decoder_vocab_size=sizes[1], **settings).float().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    load_checkpoint(tmp_path)
+    other.save_pretrained(tmp_path)
+    assert f"{tmp_path}: the tokenizer is not that of the model: other source tokens. Load" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_two_tokenizers_that_differ_in_two_words_alone_are_told_apart(side, folder):
+    file = folder / {"source": "tokenizer.json", "target": "target_tokenizer.json"}[side]
+    content = json.loads(file.read_text("utf-8"))
+    vocabulary = content["model"]["vocab"]
+    first, second = list(vocabulary)[-2:]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert f"the tokenizer is not that of the model: other {side} tokens" in refusal(folder)
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(ValueError, match=f"other {side} tokens"):
+        translation_pipeline(model=model, tokenizer=tokenizer)
+    model.config.vocabulary_fingerprints = None
+    translation_pipeline(model=model, tokenizer=tokenizer)
+
+
+def test_a_tokenizer_with_more_tokens_is_still_that_of_the_model(folder):
+    model, tokenizer = load_checkpoint(folder)
+    tokenizer.add_tokens(["Maus"])
+    tokenizer.target_tokenizer.add_tokens(["mouse", "mice"])
+    model.resize_token_embeddings(len(tokenizer))
+    model.resize_decoder_token_embeddings(len(tokenizer.target_tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    model, tokenizer = load_checkpoint(folder)
+    assert (len(tokenizer), model.config.vocab_size) == (len(tokenizer.source_tokenizer),) * 2
+
+
+@pytest.mark.parametrize("value", [[], ["8-0123456789abcdef"], ["x", "y"], ["8-0123456789abcdef", "8-secret"], "ab", 5])
+def test_what_is_no_fingerprint_is_refused(value, folder):
+    change_json(folder / "config.json", vocabulary_fingerprints=value)
+    assert "`vocabulary_fingerprints`" in refusal(folder)
+
+
+def test_a_tokenizer_is_parsed_a_second_time_only_to_name_a_damaged_file(folder, monkeypatch):
+    def forbidden(*_):
+        raise AssertionError("parsed again")
+
+    monkeypatch.setattr(checkpoint_rnn_attn, "Tokenizer", SimpleNamespace(from_file=forbidden))
+    load_checkpoint(folder)
 
 
 def test_a_padded_vocabulary_is_accepted(folder):

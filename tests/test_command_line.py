@@ -5,6 +5,7 @@
 import errno
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import hf_rnn_attn_cli
 from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
@@ -733,6 +734,69 @@ def test_an_average_of_what_is_none(damage, arguments, message, place, refused):
     make_run(place)
     assert message in refused("average", *arguments)
     assert not (place / "mean").exists()
+
+
+def link_away(file):
+    file.rename(file.parent.parent / file.name)
+    file.symlink_to(file.parent.parent / file.name)
+
+
+def shard(folder, name):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": name}}), "utf-8")
+
+
+def spoil_weights(folder, value):
+    weights = load_file(folder / "model.safetensors")
+    next(iter(weights.values())).fill_(value)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_log(folder, text):
+    (folder / "trainer_state.json").write_text(text, "utf-8")
+
+
+NO_LOG = "trainer_state.json: the log of the trainer cannot be read"
+DAMAGED_AVERAGES = {
+    "a link to weights": (lambda f: link_away(f / "model.safetensors"), "model.safetensors: expected a file, got a l"),
+    "a link to settings": (lambda f: link_away(f / "config.json"), "config.json: expected a file, got a link"),
+    "a link to a tokenizer": (lambda f: link_away(f / "tokenizer.json"), "tokenizer.json: expected a file, got a link"),
+    "an index that leads up": (lambda f: shard(f, "../model.safetensors"), "expected names of safetensors files bes"),
+    "an index that leads away": (lambda f: shard(f, "/etc/passwd"), "expected names of safetensors files beside it"),
+    "an index of a pickle": (lambda f: shard(f, "model.bin"), "expected names of safetensors files beside it"),
+    "an index of a missing file": (lambda f: shard(f, "model-2.safetensors"), "model-2.safetensors, which"),
+    "a pickle": (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04K\x05."), "expected a safetensors file"),
+    "a pickle alone": (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "no weights; expected the"),
+    "NaN": (lambda f: spoil_weights(f, math.nan), "is not finite everywhere; leave the checkpoint out"),
+    "infinite": (lambda f: spoil_weights(f, math.inf), "is not finite everywhere; leave the checkpoint out"),
+    "half a checkpoint": (lambda f: (f / "SHA256SUMS").write_text("0  config.json\n"), "is not in SHA256SUMS; leave"),
+    "half a log": (lambda f: write_log(f, "{"), NO_LOG),
+    "a log of nothing": (lambda f: write_log(f, "{}"), NO_LOG),
+    "a log of a list": (lambda f: write_log(f, "[]"), NO_LOG),
+    "a log without steps": (lambda f: write_log(f, '{"log_history": [{"eval_loss": 1}]}'), NO_LOG),
+    "a log of text": (lambda f: write_log(f, '{"log_history": [{"eval_loss": "a", "step": 1}]}'), NO_LOG),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_AVERAGES)
+def test_damaged_checkpoints_are_not_averaged(damage, place, refused):
+    make_run(place)
+    change, message = DAMAGED_AVERAGES[damage]
+    change(place / "run" / "checkpoint-2")
+    folders = ["run/checkpoint-1", "run/checkpoint-2"]
+    chosen = ["run", "--count", "2", "--metric", "loss"] if "log" in damage else folders
+    assert message in refused("average", *chosen, "-o", "mean")
+    assert not (place / "mean").exists()
+
+
+def test_a_mean_has_no_weights_beside_it(place):
+    make_run(place)
+    (place / "run" / "checkpoint-2" / "int8.safetensors").write_bytes(b"")
+    (place / "run" / "checkpoint-2" / "pytorch_model.bin").write_bytes(b"")
+    (place / "run" / "checkpoint-2" / "optimizer.pt").write_bytes(b"")
+    assert cli.main(["average", "run/checkpoint-1", "run/checkpoint-2", "-o", "mean"]) == 0
+    names = {file.name for file in (place / "mean").iterdir()}
+    assert {file.name for file in (place / "model").iterdir()} == names
 
 
 def test_options_in_messages_are_options_of_the_commands():

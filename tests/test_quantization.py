@@ -57,7 +57,7 @@ def test_the_product_without_the_kernel_is_the_same(monkeypatch):
     expected = layer(inputs)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     layer.pack()
-    assert layer.packed is None
+    assert layer.product.packed is None
     assert torch.equal(layer(inputs), expected)
 
 
@@ -88,6 +88,19 @@ def test_logits_are_near_and_not_equal(options):
     # one step of an activation; the states of an untrained model are a few steps large, so no relation to the logits
     error = (actual - expected).abs().max()
     assert 0 < error < 1 / 64
+
+
+def test_embeddings_beyond_the_range_of_the_table_count_as_its_ends():
+    model = quantize(small_model())
+    limit = model.get_decoder().embed_tokens.weight.abs().max()
+    embeddings = torch.randn(2, 3, model.config.decoder_embedding_size) * 10 * limit
+    source = {name: INPUTS[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        beyond, ends = (
+            model(**source, decoder_inputs_embeds=inputs).logits
+            for inputs in (embeddings, embeddings.clamp(-limit, limit))
+        )
+    assert torch.equal(beyond, ends)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

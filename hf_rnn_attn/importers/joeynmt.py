@@ -16,7 +16,7 @@ from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.recurrence_rnn_attn import CELLS
 from ..model.tokenization_rnn_attn import RnnAttnTokenizer
-from ..tokenization import end_with, special_ids
+from ..tokenization import end_with, tokenizer_settings
 from .checkpoints import (
     ATTENTION,
     DECODER,
@@ -202,7 +202,7 @@ def _config(options: dict[str, Any], vocabularies: list[list[str]], tokenizer: R
         tie_word_embeddings=options.get("tied_softmax", False) and not target.get("scale", False),
         share_encoder_decoder_embeddings=options.get("tied_embeddings", False),
         decoder_start_token_id=cast(int, tokenizer.bos_token_id),
-        **special_ids(tokenizer),
+        **tokenizer_settings(tokenizer),
     )
 
 

@@ -16,7 +16,7 @@ from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.recurrence_rnn_attn import CELLS
 from ..model.tokenization_rnn_attn import RnnAttnTokenizer
-from ..tokenization import end_with, special_ids
+from ..tokenization import end_with, tokenizer_settings
 from .checkpoints import (
     ATTENTION,
     DECODER,
@@ -159,7 +159,7 @@ def _config(options: dict[str, Any], vocabularies: dict[str, Any], tokenizer: Rn
         tie_word_embeddings=options["share_decoder_embeddings"],
         share_encoder_decoder_embeddings=options["share_embeddings"],
         decoder_start_token_id=vocabularies["tgt"].index(vocabularies.get("decoder_start_token", "<s>")),
-        **special_ids(tokenizer),
+        **tokenizer_settings(tokenizer),
     )
 
 

@@ -36,139 +36,181 @@ STEPS, ZERO_POINT = 64, 64
 FEW_ROWS, ROWS_AT_A_TIME = 8, 16
 
 
-class Int8Linear(nn.Module):
-    """`nn.Linear` with int8 weights and a scale for each output, symmetric.
-
-    Inputs of known range have a fixed scale, others one for each row.
+class Int8Product:
+    """Multiplies rows with int8 weights; one scale for each output, symmetric.
 
     Args:
         weight (`torch.Tensor` of shape `(out, in)`): the weights in float32.
         bias (`torch.Tensor` of shape `(out,)`, *optional*): stays in float32.
-        limit (`float`, *optional*): the largest absolute value that an input can have.
-        factor (`torch.Tensor` of shape `(out,)`, *optional*): powers of two that the outputs are multiplied by.
+        limit (`float` or `torch.Tensor` of shape `(in,)`, *optional*): the largest absolute values of inputs. Without
+            them each row has a scale of its own.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None = None, limit: float | torch.Tensor | None = None
+    ) -> None:
+        self.bias, self.has_limit = bias, limit is not None
+        limit = torch.as_tensor(1.0 if limit is None else limit)
+        self.steps = STEPS / limit
+        self.weight, scale = _to_int8(weight * limit)
+        self.scale = scale / STEPS
+        self.zeros = torch.zeros_like(self.scale, dtype=torch.int32)
+        # half a step more, for the conversion to integers cuts off
+        self.centre = torch.tensor(ZERO_POINT + 0.5)
+        # builds of torch without oneDNN have a slower product of integers
+        has_kernel = torch.backends.mkldnn.is_available()
+        self.packed = torch.ops.onednn.qlinear_prepack(self.weight, None) if has_kernel else None
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns the products (N, out) of `rows` (N, in), in float32."""
+        if self.has_limit:
+            return self._multiply(self._round(rows), self.bias)
+        largest = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-8)
+        steps = torch.addcdiv(self.centre, rows, largest, value=STEPS).to(torch.uint8)
+        product = self._multiply(steps, None).mul_(largest)
+        return product if self.bias is None else product.add_(self.bias)
+
+    def add_to(self, sums: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Returns `sums` (N, out) and the products of `rows` (N, in), of a known limit; overwrites `sums`."""
+        if self.packed is None:
+            return sums.add_(self(rows))
+        options = (1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "")
+        return torch.ops.onednn.qlinear_pointwise.binary(
+            self._round(rows), 1.0, ZERO_POINT, self.packed, self.scale, self.zeros, sums, self.bias, *options
+        )
+
+    def _round(self, rows: torch.Tensor) -> torch.Tensor:
+        # embeddings that a caller gives may lie outside of the table's range
+        return torch.addcmul(self.centre, rows, self.steps).clamp_(0, 2 * STEPS).to(torch.uint8)
+
+    def _multiply(self, steps: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
+        """Returns the product of whole steps (N, in), and `added` (out,), in float32."""
+        if self.packed is None:
+            product = torch._int_mm((steps - ZERO_POINT).view(torch.int8), self.weight.t()) * self.scale
+            return product if added is None else product.add_(added)
+        padding = -len(steps) % ROWS_AT_A_TIME if len(steps) > FEW_ROWS else 0
+        if padding:
+            steps = F.pad(steps, (0, 0, 0, padding))
+        # one scale for all rows, and no output scale or function after it
+        options = (1.0, 0, torch.float32, "none", [], "")
+        product = torch.ops.onednn.qlinear_pointwise(
+            steps, 1.0, ZERO_POINT, self.packed, self.scale, self.zeros, added, *options
+        )
+        return product[:-padding] if padding else product
+
+
+def _to_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns weights (out, in) in steps of int8, and the step of each row (out,)."""
+    scale = weight.abs().amax(1).clamp(min=1e-8) / 127
+    return (weight / scale.unsqueeze(1)).round().to(torch.int8), scale
+
+
+class Int8Weight(nn.Module):
+    """The weights of one linear map as a checkpoint holds them: in int8, with a scale for each output.
+
+    Args:
+        weight (`torch.Tensor` of shape `(out, in)`): the weights in float32.
+        bias (`torch.Tensor` of shape `(out,)`, *optional*): stays in float32.
     """
 
     weight: torch.Tensor
     scale: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(
-        self,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None = None,
-        limit: float | None = None,
-        factor: torch.Tensor | None = None,
-    ) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.out_features, self.in_features = weight.shape
-        self.limit, self.factor = limit, factor
-        scale = weight.detach().abs().amax(1).clamp(min=1e-8) / 127
-        self.register_buffer("weight", (weight.detach() / scale.unsqueeze(1)).round().to(torch.int8))
+        steps, scale = _to_int8(weight.detach())
+        self.register_buffer("weight", steps)
         self.register_buffer("scale", scale)
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
+
+    def dequantize(self) -> torch.Tensor:
+        """Returns the weights (out, in) in float32."""
+        return self.weight * self.scale.unsqueeze(1)
+
+
+class Int8Linear(Int8Weight):
+    """`nn.Linear` with int8 weights.
+
+    Args:
+        weight, bias: as in [`Int8Weight`].
+        limit (`float`, *optional*): as in [`Int8Product`].
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, limit: float | None = None) -> None:
+        super().__init__(weight, bias)
+        self.out_features, self.in_features = weight.shape
+        self.limit = limit
         self.pack()
 
     def pack(self) -> None:
         """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
-        factor = torch.ones_like(self.scale) if self.factor is None else self.factor
-        self.step_scale = self.scale * factor * ((self.limit or 1.0) / STEPS)
-        self.added = None if self.bias is None else self.bias * factor
-        self.zeros = torch.zeros_like(self.scale, dtype=torch.int32)
-        # half a step more, for the conversion to integers cuts off
-        self.centre = self.scale.new_tensor(ZERO_POINT + 0.5)
-        # builds of torch without oneDNN have a slower product of integers
-        has_kernel = torch.backends.mkldnn.is_available()
-        self.packed = torch.ops.onednn.qlinear_prepack(self.weight, None) if has_kernel else None
+        self.product = Int8Product(self.dequantize(), self.bias, self.limit)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the product of `inputs` (..., in) with the weights, (..., out), in the type of `inputs`."""
-        rows = inputs.reshape(-1, self.in_features).float()
-        if self.limit is None:
-            largest = rows.abs().amax(-1, keepdim=True).clamp_min_(1e-8)
-            steps = torch.addcdiv(self.centre, rows, largest, value=STEPS).to(torch.uint8)
-            product = self._multiply(steps, None).mul_(largest)
-            if self.added is not None:
-                product += self.added
-        else:
-            steps = torch.add(self.centre, rows, alpha=STEPS / self.limit).to(torch.uint8)
-            product = self._multiply(steps, self.added)
-        return product.view(*inputs.shape[:-1], self.out_features).to(inputs.dtype)
-
-    def add_to(self, sums: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns `sums` (N, out) and the product of `inputs` (N, in); overwrites `sums` if that is contiguous."""
-        if self.packed is None or self.limit is None:
-            return sums.add_(self(inputs))
-        steps = torch.add(self.centre, inputs, alpha=STEPS / self.limit).to(torch.uint8)
-        options = (1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "")
-        return torch.ops.onednn.qlinear_pointwise.binary(
-            steps, 1.0, ZERO_POINT, self.packed, self.step_scale, self.zeros, sums.contiguous(), self.added, *options
-        )
-
-    def _multiply(self, steps: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
-        """Returns the product of whole steps (N, in), and `added` (out,), in float32."""
-        if self.packed is None:
-            product = torch._int_mm((steps - ZERO_POINT).view(torch.int8), self.weight.t()) * self.step_scale
-            return product if added is None else product.add_(added)
-        count = len(steps)
-        if count > FEW_ROWS and count % ROWS_AT_A_TIME:
-            steps = F.pad(steps, (0, 0, 0, -count % ROWS_AT_A_TIME))
-        # one scale for all rows, and no output scale or function after it
-        options = (1.0, 0, torch.float32, "none", [], "")
-        product = torch.ops.onednn.qlinear_pointwise(
-            steps, 1.0, ZERO_POINT, self.packed, self.step_scale, self.zeros, added, *options
-        )
-        return product[:count]
+        product = self.product(inputs.flatten(0, -2).float())
+        return product.unflatten(0, inputs.shape[:-1]).to(inputs.dtype) if inputs.dim() > 2 else product
 
 
-class Int8Directions(nn.ModuleList):
-    """Products of the same sizes, one for each direction; called and added like one [`Int8Linear`]."""
-
-    def forward(self, inputs: Iterable[torch.Tensor]) -> torch.Tensor:
-        """Returns the products (directions, N, out) of `inputs`, (N, in) for each direction."""
-        return torch.stack([product(part) for product, part in zip(self, inputs, strict=True)])
-
-    def add_to(self, sums: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        """Adds the products of `inputs` (directions, N, in) to `sums` (directions, N, out), in place."""
-        for product, part_sums, part in zip(cast(Iterable[Int8Linear], self), sums, inputs, strict=True):
-            product.add_to(part_sums, part)
-        return sums
+# Steps of cells: from the sums of all products, biases included, and the last state. Gates with a sigmoid come halved:
+# σ(x) = (1 + tanh(x / 2)) / 2. An element's `torch.sigmoid` depends on its place among the others, its `torch.tanh`
+# does not.
 
 
-# Steps of cells, as those of CELLS; `recurrent` is the product with the state's weights, yet to be formed. Gates with
-# a sigmoid come halved: σ(x) = (1 + tanh(x / 2)) / 2. An element's `torch.sigmoid` depends on its place among the
-# others, its `torch.tanh` does not.
-
-
-def _halve_gates(mode: str, hidden_size: int) -> torch.Tensor | None:
-    """Returns the `factor` of a cell's products; `mode` as torch's layers have it."""
-    gates = {"LSTM": [0.5, 0.5, 1.0, 0.5], "GRU": [0.5, 0.5, 1.0]}.get(mode)
-    return None if gates is None else torch.tensor(gates).repeat_interleave(hidden_size)
-
-
-def _lstm_step(projected: torch.Tensor, recurrent: Any, state: CellState) -> CellState:
-    hidden, cell = state
-    input_gate, forget_gate, candidate, output_gate = recurrent.add_to(projected, hidden).tanh_().chunk(4, -1)
-    cell = torch.addcmul(cell, forget_gate, cell)
+def _lstm_step(gates: torch.Tensor, state: CellState) -> CellState:
+    input_gate, forget_gate, candidate, output_gate = gates.tanh_().chunk(4, -1)
+    cell = torch.addcmul(state[1], forget_gate, state[1])
     cell = cell.add_(torch.addcmul(candidate, input_gate, candidate)).mul_(0.5)
     hidden = torch.tanh(cell)
     return torch.addcmul(hidden, output_gate, hidden).mul_(0.5), cell
 
 
-def _gru_step(projected: torch.Tensor, recurrent: Any, state: CellState) -> CellState:
+def _gru_step(gates: torch.Tensor, state: CellState) -> CellState:
     (hidden,) = state
-    (gates, candidate), (gates_rec, candidate_rec) = (
-        product.tensor_split([2 * hidden.shape[-1]], -1) for product in (projected, recurrent(hidden))
-    )
-    reset, update = (gates + gates_rec).tanh_().chunk(2, -1)
+    sums, candidate, candidate_rec = gates.tensor_split([2 * hidden.shape[-1], 3 * hidden.shape[-1]], -1)
+    reset, update = sums.tanh_().chunk(2, -1)
     candidate = torch.addcmul(candidate_rec, reset, candidate_rec).mul_(0.5).add_(candidate).tanh_()
     return (torch.addcmul(candidate + hidden, update, hidden - candidate).mul_(0.5),)
 
 
-def _tanh_step(projected: torch.Tensor, recurrent: Any, state: CellState) -> CellState:
-    return (torch.tanh(recurrent.add_to(projected, state[0])),)
+def _tanh_step(gates: torch.Tensor, state: CellState) -> CellState:
+    return (gates.tanh_(),)
 
 
-STEP_FUNCTIONS = {"lstm": _lstm_step, "gru": _gru_step, "rnn_tanh": _tanh_step}
+class Int8CellType(NamedTuple):
+    """How the rows of torch's weights become the gates of a step.
+
+    Attributes:
+        step: from gates (N, G * H) and the last state to the next.
+        factors: what the rows of each of torch's gates are multiplied by.
+        input_gates, state_gates: the places of torch's gates among the G gates, for products of inputs and of states.
+    """
+
+    step: Any
+    factors: tuple[float, ...]
+    input_gates: tuple[int, ...]
+    state_gates: tuple[int, ...]
+
+    def spread(self, part: Int8Weight, places: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns weights (G, H, in) and biases (G, H), zero where a product has no share in a gate."""
+
+        def place(rows: torch.Tensor) -> torch.Tensor:
+            gates = rows.unflatten(0, (len(self.factors), -1))
+            spread = gates.new_zeros(max(self.state_gates) + 1, *gates.shape[1:])
+            for index, gate, factor in zip(places, gates, self.factors, strict=True):
+                spread[index] = gate * factor
+            return spread
+
+        return place(part.dequantize()), place(part.scale * 0 if part.bias is None else part.bias)
+
+
+INT8_CELLS = {
+    "lstm": Int8CellType(_lstm_step, (0.5, 0.5, 1.0, 0.5), (0, 1, 2, 3), (0, 1, 2, 3)),
+    # the reset gate stands between the two products of the candidate
+    "gru": Int8CellType(_gru_step, (0.5, 0.5, 1.0), (0, 1, 2), (0, 1, 3)),
+    "rnn_tanh": Int8CellType(_tanh_step, (1.0,), (0,), (0,)),
+}
 
 
 class Int8Layer(nn.Module):
@@ -182,15 +224,27 @@ class Int8Layer(nn.Module):
     def __init__(self, layer: nn.RNNBase, limit: float | None = None) -> None:
         super().__init__()
         kind = "rnn_tanh" if isinstance(layer, nn.RNN) else layer.mode.lower()
-        self.step, self.state_count = STEP_FUNCTIONS[kind], CELLS[kind].state_count
+        self.cell, self.state_count, self.limit = INT8_CELLS[kind], CELLS[kind].state_count, limit
         self.hidden_size = layer.hidden_size
-        factor = _halve_gates(layer.mode, layer.hidden_size)
         self.inputs, self.states = (
-            Int8Directions(Int8Linear(weights[kind], weights[kind + 2], limit, factor) for weights in layer.all_weights)
-            # a state is a product of numbers in [-1, 1], or an average of them
-            for kind, limit in ((0, limit), (1, 1.0))
+            nn.ModuleList(Int8Weight(weights[kind], weights[kind + 2]) for weights in layer.all_weights)
+            for kind in (0, 1)
         )
         self.register_load_state_dict_pre_hook(_quantize_former_layer)
+        self.pack()
+
+    def pack(self) -> None:
+        """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
+        inputs, states = (
+            [self.cell.spread(cast(Int8Weight, part), places) for part in parts]
+            for parts, places in ((self.inputs, self.cell.input_gates), (self.states, self.cell.state_gates))
+        )
+        self.input_products = [Int8Product(weight.flatten(0, 1), bias.flatten(), self.limit) for weight, bias in inputs]
+        # both directions as one layer with weights in blocks: gates (G, directions, H), states (directions, H)
+        weights, biases = zip(*states, strict=True)
+        blocks = torch.stack([torch.block_diag(*gate) for gate in zip(*weights, strict=True)])
+        # a state is a product of numbers in [-1, 1], or an average of them
+        self.state_product = Int8Product(blocks.flatten(0, 1), torch.stack(biases, 1).flatten(), 1.0)
 
     def forward(self, inputs: torch.Tensor | PackedSequence) -> tuple[Any, Any]:
         """Returns outputs and last state, as torch's layer does."""
@@ -201,22 +255,24 @@ class Int8Layer(nn.Module):
         counts = inputs.batch_sizes
         # both directions take their steps together: the second reads each sentence from its end
         orders = [slice(None), _reversed_order(counts)][: len(self.inputs)]
-        projected = self.inputs([inputs.data[order] for order in orders])
-        rows = int(counts[0])
-        state = tuple(inputs.data.new_zeros(len(orders), rows, self.hidden_size) for _ in range(self.state_count))
+        shares = [product(inputs.data)[order] for product, order in zip(self.input_products, orders, strict=True)]
+        gates = torch.stack([share.unflatten(1, (-1, self.hidden_size)) for share in shares], 2).flatten(1)
+        rows, width = int(counts[0]), len(orders) * self.hidden_size
+        state = tuple(gates.new_zeros(rows, width) for _ in range(self.state_count))
         outputs, ended = [], []
-        for gates in projected.split(counts.tolist(), 1):
-            if (count := gates.shape[1]) < rows:
-                ended.append(tuple(part[:, count:] for part in state))
-                state, rows = tuple(part[:, :count] for part in state), count
-            state = self.step(gates, self.states, state)
+        for sums in gates.split(counts.tolist()):
+            if (count := len(sums)) < rows:
+                ended.append(tuple(part[count:] for part in state))
+                state, rows = tuple(part[:count] for part in state), count
+            state = self.cell.step(self.state_product.add_to(sums, state[0]), state)
             outputs.append(state[0])
-        state = tuple(torch.cat(parts, 1) for parts in zip(state, *reversed(ended), strict=True))
         # whole steps: see the attention, which sums them
-        output = _round(torch.cat(outputs, 1), -7)
-        output = torch.cat([part[order] for part, order in zip(output, orders, strict=True)], -1)
+        output = _round(torch.cat(outputs), -7).chunk(len(orders), 1)
+        output = torch.cat([part[order] for part, order in zip(output, orders, strict=True)], 1)
+        state = tuple(torch.cat(parts) for parts in zip(state, *reversed(ended), strict=True))
         if inputs.unsorted_indices is not None:
-            state = tuple(part.index_select(1, inputs.unsorted_indices) for part in state)
+            state = tuple(part.index_select(0, inputs.unsorted_indices) for part in state)
+        state = tuple(torch.stack(part.chunk(len(orders), 1)) for part in state)
         return inputs._replace(data=output), state if len(state) == 2 else state[0]
 
 
@@ -235,31 +291,54 @@ def _quantize_former_layer(layer: Int8Layer, state_dict: dict[str, torch.Tensor]
         for kind, short in (("inputs", "ih"), ("states", "hh")):
             weight, bias = (state_dict.pop(f"{prefix}{part}_{short}{suffix}", None) for part in ("weight", "bias"))
             if weight is not None:
-                for name, tensor in Int8Linear(weight, bias).state_dict().items():
+                for name, tensor in Int8Weight(weight, bias).state_dict().items():
                     state_dict[f"{prefix}{kind}.{index}.{name}"] = tensor
 
 
 class Int8Cell(nn.Module):
-    """The products of one decoder layer.
+    """The weights of one decoder layer, multiplied with all its inputs [e ; h̃ ; s] in one call.
 
     Args:
         layer (`nn.RNNBase`): a single layer.
+        cell ([`Int8CellType`]): the kind of cell that it has.
         embedding_size (`int`): width of the part of its input that is a token's embedding; the rest is fed back.
         fed_limit, state_limit (`float`, *optional*): largest absolute values of what is fed back, and of its state.
     """
 
     def __init__(
-        self, layer: nn.RNNBase, embedding_size: int, fed_limit: float | None, state_limit: float | None
+        self,
+        layer: nn.RNNBase,
+        cell: Int8CellType,
+        embedding_size: int,
+        fed_limit: float | None,
+        state_limit: float | None,
     ) -> None:
         super().__init__()
         ((weight_ih, weight_hh, bias_ih, bias_hh),) = layer.all_weights
-        factor = _halve_gates(layer.mode, layer.hidden_size)
         embeddings, fed = weight_ih.tensor_split([embedding_size], dim=1)
-        self.embeddings = Int8Linear(embeddings, bias_ih, None, factor) if embedding_size else None
-        fed_bias = None if embedding_size else bias_ih
-        self.fed = Int8Linear(fed, fed_bias, fed_limit, factor) if fed.shape[1] else None
-        self.state = Int8Linear(weight_hh, bias_hh, state_limit, factor)
+        self.cell, self.fed_limit, self.state_limit = cell, fed_limit, state_limit
+        self.embeddings = Int8Weight(embeddings, bias_ih) if embedding_size else None
+        self.fed = Int8Weight(fed, None if embedding_size else bias_ih) if fed.shape[1] else None
+        self.state = Int8Weight(weight_hh, bias_hh)
         self.register_load_state_dict_pre_hook(_read_former_name)
+
+    def pack(self, embedding_limit: float) -> None:
+        """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
+        parts = [
+            (part, limit, places)
+            for part, limit, places in (
+                (self.embeddings, embedding_limit, self.cell.input_gates),
+                (self.fed, self.fed_limit, self.cell.input_gates),
+                (self.state, self.state_limit, self.cell.state_gates),
+            )
+            if part is not None
+        ]
+        weights, biases = zip(*(self.cell.spread(part, places) for part, _, places in parts), strict=True)
+        # without a limit of one part, a row has one scale for all
+        limits = [limit for _, limit, _ in parts]
+        widths = torch.tensor([weight.shape[2] for weight in weights])
+        limit = None if None in limits else torch.tensor(limits).repeat_interleave(widths)
+        self.product = Int8Product(torch.cat(weights, 2).flatten(0, 1), torch.stack(biases).sum(0).flatten(), limit)
 
 
 def _read_former_name(cell: Int8Cell, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
@@ -299,26 +378,30 @@ class Int8Recurrence(AttentionalRecurrence):
 
     def __init__(self, config: RnnAttnConfig, trained: AttentionalRecurrence, limits: Limits) -> None:
         super().__init__(config)
-        self.cell = self.cell._replace(step=STEP_FUNCTIONS[config.decoder_cell_type])
+        cell = INT8_CELLS[config.decoder_cell_type]
+        # a step forms its one product of what is fed in and the state itself
+        self.cell = self.cell._replace(
+            step=lambda fed, product, state: cell.step(product(torch.cat([fed, state[0]], -1)), state)
+        )
         self.attention, self.combine = trained.attention, trained.combine
         layers = cast(Iterable[nn.RNNBase], trained.layers)
         self.layers = nn.ModuleList(
-            Int8Cell(layer, 0, limits.hidden, limits.state)
+            Int8Cell(layer, cell, 0, limits.hidden, limits.state)
             if index
-            else Int8Cell(layer, config.decoder_embedding_size, limits.attentional, limits.state)
+            else Int8Cell(layer, cell, config.decoder_embedding_size, limits.attentional, limits.state)
             for index, layer in enumerate(layers)
         )
 
     def _layer_products(self):
-        # a step forms the product of the state itself
-        return self.layers[0].embeddings, [(layer.fed, lambda _, layer=layer: layer.state) for layer in self.layers]
+        return _same, [(_same, lambda _, layer=layer: layer.product) for layer in self.layers]
 
     def _first_product(self):
-        first = self.layers[0]
         if not self.input_feeding:
-            return lambda embeddings, _: first.embeddings(embeddings)
-        # each share has int8 activations of its own
-        return lambda embeddings, attentional: first.fed.add_to(first.embeddings(embeddings), attentional)
+            return lambda embeddings, _: embeddings
+        return lambda embeddings, attentional: torch.cat([embeddings, attentional], -1)
+
+    def _feed(self, token_share: torch.Tensor, products: Any, state: Any) -> torch.Tensor:
+        return self._first_product()(token_share, state.attentional)
 
     def _products(self, first: Any, layers: Any, memory: SourceMemory, beams: int = 1):
         products = super()._products(first, layers, memory, beams)
@@ -327,7 +410,7 @@ class Int8Recurrence(AttentionalRecurrence):
         match, read = products.attended.match, products.attended.read
         attended = products.attended._replace(
             match=match and (lambda query: match(_round(query, -7)).double()),
-            read=lambda weights: read(_round(weights, -14).float()),
+            read=lambda weights: read(_round(weights.float(), -14)),
         )
         return products._replace(attended=attended)
 
@@ -347,14 +430,19 @@ class Int8Recurrence(AttentionalRecurrence):
         return attentional.float(), None if weights is None else weights.float()
 
 
+def _same(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs
+
+
 def _round(numbers: torch.Tensor, exponent: torch.Tensor | int) -> torch.Tensor:
-    """Rounds to multiples of 2**exponent.
+    """Rounds to multiples of 2**exponent, numbers in float32 of less than 2**22 of them.
 
     Attention so sums numbers that float32 holds exactly, whatever the order: steps of queries and keys (128 * 128 * H),
     and of weights and states (2**14 * 128), are less than 2**24.
     """
-    step = 2.0**exponent
-    return (numbers / step).round_() * step
+    # a sum of this size has the last of its 24 bits there
+    large = 1.5 * 2.0 ** (exponent + 23)
+    return (numbers + large).sub_(large)
 
 
 def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGeneration:
@@ -390,7 +478,15 @@ def quantize(model: RnnAttnForConditionalGeneration) -> RnnAttnForConditionalGen
         if isinstance(module, nn.Linear):
             limit = limit_of.get(name.rpartition(".")[2])
             model.set_submodule(name, Int8Linear(module.weight, module.bias, limit))
+    _pack_decoder(model)
     return model
+
+
+def _pack_decoder(model: RnnAttnForConditionalGeneration) -> None:
+    """Packs the products that depend on the range of the embeddings."""
+    limit = model.model.decoder.embed_tokens.weight.abs().max().clamp(min=1e-8).item()
+    for layer in model.model.decoder.recurrence.layers:
+        cast(Int8Cell, layer).pack(limit)
 
 
 def save_quantized(model: RnnAttnForConditionalGeneration, folder: str | Path) -> None:
@@ -431,8 +527,9 @@ def load_quantized(folder: str | Path) -> RnnAttnForConditionalGeneration:
         raise ValueError(f"{file} does not belong to the config.json beside it: {causes}") from error
     _check_finite(model, str(file))
     for module in model.modules():
-        if isinstance(module, Int8Linear):
+        if isinstance(module, (Int8Linear, Int8Layer)):
             module.pack()
+    _pack_decoder(model)
     model.generation_config = GenerationConfig.from_pretrained(folder)
     return model
 

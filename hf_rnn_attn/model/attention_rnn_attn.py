@@ -24,7 +24,7 @@ class AttendedMemory(NamedTuple):
         match: from queries (B, T, H) to scores (B, T, S); `None` for the scores that are no product with the memory.
         keys: the projected memory (B, S, H) of the concat score.
         project_query: the concat score's product of the query, (B, T, H) to (B, T, H).
-        keep_mask: `False` where there is padding, (B, 1, S).
+        padding: `True` where there is padding, (B, 1, S).
         positions: index of each token among its sentence's tokens, (B, 1, S).
     """
 
@@ -32,7 +32,7 @@ class AttendedMemory(NamedTuple):
     match: Callable[[torch.Tensor], torch.Tensor] | None
     keys: torch.Tensor | None
     project_query: Callable[[torch.Tensor], torch.Tensor] | None
-    keep_mask: torch.Tensor
+    padding: torch.Tensor
     positions: torch.Tensor
 
 
@@ -90,7 +90,7 @@ class LuongAttention(nn.Module):
         project_query = step_product(self.query_projection) if self.score == "concat" else None
         positions = (keep_mask.cumsum(-1) - 1).unsqueeze(1)
         read = StepWeight(memory.transpose(1, 2))
-        return AttendedMemory(read, match, keys, project_query, keep_mask.unsqueeze(1), positions)
+        return AttendedMemory(read, match, keys, project_query, ~keep_mask.unsqueeze(1), positions)
 
     def forward(
         self, query: torch.Tensor, attended: AttendedMemory, target_positions: torch.Tensor
@@ -106,17 +106,17 @@ class LuongAttention(nn.Module):
             The contexts c_t (B, T, M) and the weights a_t (B, T, S).
         """
         scores = self._scores(query, attended)  # (B, T, S)
-        keep_mask = attended.keep_mask
+        skipped = attended.padding
         if self.score == "location":
-            keep_mask = keep_mask & (attended.positions < self.location_projection.out_features)
+            skipped = skipped | (attended.positions >= self.location_projection.out_features)
         distance = None
         if self.span != "global":
             centre = self._centre(query, attended.positions, target_positions)  # (B, T, 1)
             distance = attended.positions - centre  # (B, T, S)
-            keep_mask = keep_mask & (distance.abs() <= self.window)
+            skipped = skipped | (distance.abs() > self.window)
         # finfo.min and not -inf: a row without a single token would turn into NaN
-        scores = scores.masked_fill(~keep_mask, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1).masked_fill(~keep_mask, 0.0)
+        scores = scores.masked_fill(skipped, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1).masked_fill(skipped, 0.0)
         if distance is not None and self.span == "local-p":
             deviation = self.window / 2
             weights = weights * torch.exp(-distance.square() / (2 * deviation**2))  # eq. 10

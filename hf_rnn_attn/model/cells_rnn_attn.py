@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map, tree_map_only
 
 
 # hidden state, and for an LSTM the cell, each (B, H)
@@ -110,9 +110,17 @@ def scan(
 
     # tensors that are distinct and contiguous, as a scan wants its state: a first state may hold one twice, or slices
     state = tree_map(lambda part: part.clone(memory_format=torch.contiguous_format), state)
-    # an exported program has no gradient, and its step none either
-    with torch.no_grad():
-        return scan(step, state, sequences, dim=0, reverse=reverse)
+    return scan(step, state, sequences, dim=0, reverse=reverse)
+
+
+def call_detached(module: nn.Module, *arguments: Any) -> Any:
+    """Calls a module with weights and arguments that have no gradient, as an exporter's scan has to see them.
+
+    torch's passes to ONNX fail on a scan with gradient, and `torch.no_grad()` leaves no trace in a program.
+    """
+    weights = {name: weight.detach() for name, weight in module.named_parameters()}
+    arguments = tree_map_only(torch.Tensor, torch.Tensor.detach, arguments)
+    return torch.func.functional_call(module, weights, arguments)
 
 
 def scan_direction(
@@ -131,7 +139,7 @@ def scan_direction(
         The state after the last step, `parts` tensors (B, H), and the outputs (B, S, H).
     """
     weight_ih, weight_hh, bias_ih, bias_hh = (
-        getattr(layer, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        getattr(layer, name + suffix).detach() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
 
     def step(state: CellState, step_inputs: tuple[torch.Tensor, torch.Tensor]) -> tuple[CellState, torch.Tensor]:
@@ -140,7 +148,7 @@ def scan_direction(
         new_state = tuple(torch.where(keep, *parts) for parts in zip(new_state, state, strict=True))
         return new_state, new_state[0].clone()
 
-    projected = F.linear(inputs, weight_ih, bias_ih).transpose(0, 1)
+    projected = F.linear(inputs.detach(), weight_ih, bias_ih).transpose(0, 1)
     start = tuple(inputs.new_zeros(inputs.shape[0], layer.hidden_size) for _ in range(cell.state_count))
     sequences = (projected, keep_mask.t().unsqueeze(-1))
     state, outputs = scan(step, start, sequences, reverse=suffix.endswith("reverse"))

@@ -114,14 +114,20 @@ def load_tokenizer(name: Name, **options: Any) -> PreTrainedTokenizerBase:
                 is_known = kind is None or (isinstance(kind, str) and tokenizer_class_from_name(kind) is not None)
                 if not is_known and not options.get("trust_remote_code"):
                     raise ValueError(f"{file}: `tokenizer_class` must be one of transformers, got {kind!r}.")
-        for backend in TOKENIZER_BACKENDS:
-            if (file := Path(name, backend)).is_file():
-                check_size(file, MOST_TOKENIZER_BYTES)
-                with explain(file, "tokenizer"):
-                    # some damage is met by the first text alone
-                    Tokenizer.from_file(str(file)).encode("a")
+    backends = [file for backend in TOKENIZER_BACKENDS if (file := Path(name, backend)).is_file()]
+    for file in backends:
+        check_size(file, MOST_TOKENIZER_BYTES)
     with explain(name, "tokenizer"):
-        return AutoTokenizer.from_pretrained(name, **{"trust_remote_code": False, **options})
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, **{"trust_remote_code": False, **options})
+            tokenizer("a")  # some damage is met by the first text alone
+        except BaseException:
+            # which file it is
+            for file in backends:
+                with explain(file, "tokenizer"):
+                    Tokenizer.from_file(str(file)).encode("a")
+            raise
+        return tokenizer
 
 
 def load_checkpoint(name: Name, **options: Any) -> tuple[Any, PreTrainedTokenizerBase]:

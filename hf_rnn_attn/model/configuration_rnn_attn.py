@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import difflib
 import math
+import re
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from huggingface_hub.dataclasses import strict
@@ -124,6 +125,9 @@ class RnnAttnConfig(PreTrainedConfig):
         use_cache (`bool`, *optional*, defaults to `True`): Whether the decoder returns its state for the next step.
         pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`, *optional*, defaults to 0, 1, 2, 1):
             Special tokens.
+        vocabulary_fingerprints (`list[str]`, *optional*):
+            Source and target vocabulary as [`~pretrained_rnn_attn.fingerprint`] writes them; a tokenizer with others is
+            refused. Set it to `None` when new tokens take the places of old ones.
 
     Raises:
         ValueError: if two hyperparameters contradict each other; the message says what to change.
@@ -189,6 +193,7 @@ class RnnAttnConfig(PreTrainedConfig):
     bos_token_id: int | None = 1
     eos_token_id: int | list[int] | None = 2
     decoder_start_token_id: int | None = 1
+    vocabulary_fingerprints: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         # The entry is for machines without this package: where the package is installed, `pipeline` would demand
@@ -236,6 +241,9 @@ class RnnAttnConfig(PreTrainedConfig):
             most = MOST_LAYERS if name.endswith("_layers") else MOST_UNITS
             if getattr(self, name) > most:
                 raise ValueError(f"`{name}` must be at most {most}, got {getattr(self, name)}.")
+        prints = self.vocabulary_fingerprints
+        if prints is not None and (len(prints) != 2 or not all(map(_FINGERPRINT.fullmatch, prints))):
+            raise ValueError(f"`vocabulary_fingerprints` must be two of the form 8000-0123456789abcdef, got {prints}.")
         for name in ("encoder_dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
@@ -330,6 +338,7 @@ class RnnAttnConfig(PreTrainedConfig):
 
 # Beyond any model of this kind: a damaged number is refused before anything is made of its size
 MOST_LAYERS, MOST_UNITS = 1000, 2**24
+_FINGERPRINT = re.compile(r"[0-9]{1,8}-[0-9a-f]{16}")
 _COUNTS = (
     "vocab_size",
     "decoder_vocab_size",

@@ -7,6 +7,7 @@ M memory width, A attentional width.
 """
 
 import math
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -16,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from transformers.utils import can_return_tuple
 
 from .cache_rnn_attn import DecoderState, RnnAttnCache, accept_cache_names, cache_field
-from .cells_rnn_attn import CELLS
+from .cells_rnn_attn import CELLS, call_detached
 from .configuration_rnn_attn import RnnAttnConfig
 from .pretrained_rnn_attn import RnnAttnPreTrainedModel, boolean_mask, check_mask_values, embed_tokens
 from .recurrence_rnn_attn import ACTIVATIONS, AttentionalRecurrence, RecurrenceOutput, SourceMemory, StepProducts
@@ -230,7 +231,8 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
         products = decoding.products
         if products is None and embeddings.shape[1] == 1 and keep_mask is None and not torch.is_grad_enabled():
             products = self.recurrence.prepare(decoding.memory, decoding.beams)
-        output = self.recurrence(self.dropout(embeddings), decoding.state, decoding.memory, keep_mask, products)
+        call = partial(call_detached, self.recurrence) if torch.compiler.is_exporting() else self.recurrence
+        output = call(self.dropout(embeddings), decoding.state, decoding.memory, keep_mask, products)
         after = decoding._replace(state=output.state, products=products)
         return output._replace(attentional=self.dropout(output.attentional)), after
 

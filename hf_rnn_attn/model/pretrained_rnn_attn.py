@@ -3,7 +3,9 @@
 """What encoder, decoder and the whole models have in common: initial weights, loading, saving, embedding and masks."""
 
 import difflib
+import hashlib
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -139,6 +141,17 @@ def check_mask_values(attention_mask: torch.Tensor | None) -> None:
         )
 
 
+def fingerprint(side: Any, size: int) -> str:
+    """Returns the number and a digest of the first tokens of a vocabulary; tokens that are added do not change it.
+
+    Args:
+        side (`PreTrainedTokenizerBase`): the tokenizer of one side.
+        size (`int`): how many tokens to read.
+    """
+    tokens = side.convert_ids_to_tokens(list(range(min(size, len(side)))))
+    return f"{size}-{hashlib.sha256(json.dumps(tokens).encode()).hexdigest()[:16]}"
+
+
 def check_known_arguments(function: Callable[..., Any], given: dict[str, Any], known: set[str]) -> None:
     """Refuses variadic arguments of `function` that are not among the known ones, and that nothing would read.
 
@@ -151,9 +164,6 @@ def check_known_arguments(function: Callable[..., Any], given: dict[str, Any], k
 
 
 _PREFIX = "model."
-_MISMATCH = (
-    "The tokenizer is not that of the model; load the one that was saved with it. Expected equal vocabularies, got"
-)
 # a vocabulary may be made larger than its tokens, to a multiple of 128 at most
 MOST_SPARE_TOKENS = 128
 
@@ -246,16 +256,19 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
             tokenizer (`PreTrainedTokenizerBase`): the tokenizer that is to be used together with this model.
 
         Raises:
-            ValueError: if a vocabulary of it does not fit into the model's, or if special tokens differ.
+            ValueError: if a vocabulary of it is not the model's, or if special tokens differ.
         """
         config, (source_side, target_side) = self.config, sides_of(tokenizer)
         mismatch = f"{self.name_or_path or type(self).__name__}: the tokenizer is not that of the model:"
-        for side, part, size in (
-            ("source", source_side, config.vocab_size),
-            ("target", target_side, cast(int, config.decoder_vocab_size)),
+        fingerprints = config.vocabulary_fingerprints or [None, None]
+        for side, part, size, known in (
+            ("source", source_side, config.vocab_size, fingerprints[0]),
+            ("target", target_side, cast(int, config.decoder_vocab_size), fingerprints[1]),
         ):
             if not size - MOST_SPARE_TOKENS < len(part) <= size:
                 raise ValueError(f"{mismatch} {len(part)} {side} tokens in the tokenizer and {size} in the model.")
+            if known is not None and fingerprint(part, int(known.partition("-")[0])) != known:
+                raise ValueError(f"{mismatch} other {side} tokens. Load the one that was saved with it.")
         for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
             ours, theirs = getattr(config, key), getattr(tokenizer, key)
             known = ours if isinstance(ours, list) else [ours]

@@ -3,7 +3,6 @@
 """The checkpoints of a run: which are whole, which to take, and their mean."""
 
 import contextlib
-import fnmatch
 import hashlib
 import json
 import logging
@@ -17,23 +16,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..model.checkpoint_rnn_attn import INDEX_FILE, WEIGHTS_FILE, explain, find_weights, read_shapes
+
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_FILE = "model.safetensors"
 STATE_FILE = "trainer_state.json"
 # the last file of a checkpoint, in the format of the command `sha256sum`
 CHECKSUMS_FILE = "SHA256SUMS"
-# what a trainer's checkpoint holds besides the model; a published folder must not carry it
-TRAINER_FILES = (
-    "optimizer*",
-    "scheduler.pt",
-    "scaler.pt",
-    "rng_state*",
-    STATE_FILE,
-    "training_args.bin",
-    CHECKSUMS_FILE,
-)
+# of a checkpoint, configuration, tokenizer and code; not the state of the trainer, and not other weights
+COPIED_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja", ".py")
 
 
 def list_checkpoints(run_dir: str | Path) -> dict[int, Path]:
@@ -141,8 +133,8 @@ def average_weights(paths: Sequence[str | Path]) -> dict[str, torch.Tensor]:
     """Returns the mean of the weights of several checkpoints, summed in float64, in the dtype that they had.
 
     Raises:
-        FileNotFoundError: a folder without `model.safetensors`.
-        ValueError: no checkpoint, or checkpoints whose weights differ in names or shapes.
+        FileNotFoundError: a folder without weights.
+        ValueError: no checkpoint, damaged ones, or checkpoints whose weights differ in names or shapes.
     """
     if not paths:
         raise ValueError("average: no checkpoint to average; name at least one checkpoint folder")
@@ -158,26 +150,47 @@ def average_weights(paths: Sequence[str | Path]) -> dict[str, torch.Tensor]:
 
 
 def _load_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    file = Path(path) / WEIGHTS_FILE
-    if not file.is_file():
-        raise FileNotFoundError(f"average: {path} is no checkpoint; expected the file {WEIGHTS_FILE} in it")
-    return load_file(file)
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"average: {path} is no checkpoint; expected a folder")
+    damage = find_damage(Path(path)) if is_sealed(Path(path)) else None
+    if damage is not None:
+        raise ValueError(f"average: {path}: {damage}; leave the checkpoint out")
+    weights = {}
+    for file in find_weights(path, {}):
+        _check_no_link(file)
+        read_shapes(file)
+        weights |= load_file(file)
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"average: {path}: the weight `{name}` is not finite everywhere; leave the checkpoint out")
+    return weights
+
+
+def _check_no_link(file: Path):
+    if file.is_symlink():
+        raise ValueError(f"average: {file}: expected a file, got a link; put the file that it leads to in its place")
 
 
 def average_checkpoints(paths: Sequence[str | Path], output_dir: str | Path):
     """Writes the mean of several checkpoints of one model, a checkpoint itself.
 
-    Configuration, tokenizer and generation defaults come from the last of them; the state of the trainer stays behind.
+    Configuration, tokenizer and generation defaults come from the last of them; the state of the trainer and other
+    weights stay behind.
 
     Args:
         paths (`Sequence[str | Path]`): The checkpoint folders.
         output_dir (`str` or `Path`): The folder to write, made where it is missing.
+
+    Raises:
+        FileNotFoundError: a checkpoint, or a file of its weights, is missing.
+        ValueError: a file is damaged or a link, or weights are not finite, or not those of one model.
     """
     weights = average_weights(paths)
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     for file in Path(paths[-1]).iterdir():
-        if file.is_file() and not any(fnmatch.fnmatch(file.name, pattern) for pattern in TRAINER_FILES):
+        if file.suffix in COPIED_SUFFIXES and file.name not in (STATE_FILE, INDEX_FILE):
+            _check_no_link(file)
             shutil.copy(file, output_dir)
     with writing(output_dir):
         save_file(weights, output_dir / f"{WEIGHTS_FILE}.partial", metadata={"format": "pt"})
@@ -231,6 +244,7 @@ def _is_whole(path: Path) -> bool:
 
 def _evaluated_scores(checkpoint: Path, metric: str) -> dict[int, float]:
     """Returns step to score, from the log in `trainer_state.json` of a checkpoint."""
-    name = f"eval_{metric.removeprefix('eval_')}"
-    log = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["log_history"]
-    return {entry["step"]: entry[name] for entry in log if name in entry}
+    name, file = f"eval_{metric.removeprefix('eval_')}", checkpoint / STATE_FILE
+    with explain(file, "log of the trainer"):
+        log = json.loads(file.read_text(encoding="utf-8"))["log_history"]
+        return {int(entry["step"]): float(entry[name]) for entry in log if name in entry}

@@ -71,6 +71,7 @@ TOKENIZER_FIELDS = (
     "bos_token_id",
     "eos_token_id",
     "decoder_start_token_id",
+    "vocabulary_fingerprints",
     "is_encoder_decoder",
 )
 

@@ -37,7 +37,7 @@ from ..model.checkpoint_rnn_attn import load_checkpoint, load_config, load_token
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.pipeline_rnn_attn import sides_of
-from ..tokenization import special_ids, train_tokenizer
+from ..tokenization import tokenizer_settings, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
 from .recipe import Recipe, training_arguments
@@ -189,7 +189,7 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
             **recipe.model,
             vocab_size=len(source_side),
             decoder_vocab_size=len(target_side),
-            **special_ids(tokenizer),
+            **tokenizer_settings(tokenizer),
             decoder_start_token_id=cast(int, tokenizer.bos_token_id),
         )
         model = RnnAttnForConditionalGeneration(config)
