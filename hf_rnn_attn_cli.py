@@ -272,6 +272,18 @@ def _add_translate(commands):
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
     _add_replace_unknown(parser)
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="translate on a Ray cluster, such as auto or HOST:6379: --input is then a pattern of text, JSONL or "
+        "Parquet files on any file system that fsspec knows, --output a folder of Parquet files",
+    )
+    parser.add_argument(
+        "--text-column",
+        default="text",
+        metavar="NAME",
+        help="of JSONL and Parquet files with --ray (default: %(default)s)",
+    )
     parser.set_defaults(command="translate")
 
 

@@ -57,6 +57,8 @@ def continuation(arguments: Namespace) -> str:
         overrides = [part for override in arguments.set for part in ("--set", override)]
         again = shlex.join([PROGRAM, "train", arguments.recipe, *overrides, "--resume"])
         return f"`{again}` goes on after the last checkpoint; without one, leave --resume out"
+    if arguments.command == "translate" and arguments.ray:
+        return "the same command goes on with the rows that are not written"
     if arguments.command == "translate" and arguments.output is None:
         return "what was printed is complete up to its last line; with --input and --output a second start goes on"
     if arguments.command == "translate" and (progress := read_progress(arguments.output)):
@@ -129,6 +131,9 @@ def translate(arguments: Namespace) -> None:
     """Translates lines of text."""
     if arguments.text and arguments.input:
         raise ValueError("expected sentences or --input, got both")
+    if arguments.ray:
+        _translate_on_cluster(arguments)
+        return
     for number, sentence in enumerate(arguments.text, 1):
         _check_text(sentence, f"sentence {number}")
     _check_output(arguments.output)
@@ -166,6 +171,30 @@ def translate(arguments: Namespace) -> None:
             if state.is_main_process:
                 target.write(encode_lines(translations))
                 target.flush()
+
+
+def _translate_on_cluster(arguments: Namespace) -> None:
+    """Translates files by the machines of a Ray cluster."""
+    if not (arguments.input and arguments.output):
+        raise ValueError("--ray translates files into a folder; expected --input and --output")
+    models = _model_names(arguments.models)
+    if arguments.replace_unknown or len(models) > 1:
+        raise ValueError("--ray takes one model, and no --replace-unknown; translate without it")
+    try:
+        import ray
+
+        from .inference.cluster import translate_files
+    except ModuleNotFoundError as error:
+        raise ImportError(f"--ray needs the extra ray: pip install 'hf-rnn-attn[ray]' ({error})") from error
+    settings = {
+        "model": os.path.abspath(find_model(models[0])),
+        "beams": arguments.beams,
+        "int8": arguments.int8,
+        "tokens_per_batch": arguments.batch_tokens,
+        "max_characters": arguments.max_characters,
+    }
+    with ray.init(arguments.ray, log_to_driver=False):
+        translate_files(arguments.input, arguments.output, settings=settings, column=arguments.text_column)
 
 
 def _translation_settings(arguments: Namespace) -> dict[str, Any] | None:

@@ -44,6 +44,7 @@ ORDER = [
     "inference.loading",
     "inference.ensemble",
     "inference.quantization",
+    "inference.cluster",
     "text",
     "importers.checkpoints",
     "importers.opennmt",

@@ -265,3 +265,39 @@ def test_a_run_with_another_step_is_refused(trained, capsys):
     assert cli.main(["train", path, "--resume"]) == 2
     assert "processes x training.per_device_train_batch_size x" in (error := capsys.readouterr().err)
     assert "16 → 8" in error
+
+
+SHARDING = """
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration
+
+dist.init_process_group("gloo")
+sizes = {"encoder_hidden_size": 8, "decoder_hidden_size": 16, "encoder_dropout": 0.0, "decoder_dropout": 0.0}
+losses = []
+for sharded in (False, True):
+    torch.manual_seed(0)
+    model = RnnAttnForConditionalGeneration(RnnAttnConfig(vocab_size=20, **sizes))
+    inputs = {"input_ids": torch.randint(3, 20, (4, 7)), "labels": torch.randint(3, 20, (4, 5))}
+    if sharded:
+        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    for _ in range(3):
+        loss = model(**inputs, skip_logits=True).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+assert losses[3:] == losses[:3] and losses[2] < losses[0], losses
+assert all(type(parameter).__name__ == "DTensor" for parameter in model.parameters())
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_a_model_in_shards_of_two_processes_learns_the_same(tmp_path):
+    (tmp_path / "script.py").write_text(SHARDING, "utf-8")
+    finished = launch(2, tmp_path / "script.py")
+    assert finished.returncode == 0, finished.stderr
