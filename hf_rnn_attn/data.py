@@ -7,6 +7,7 @@ it. White space of every text is squeezed as the tokenizers of [`train_tokenizer
 with what they decode. Nothing else is changed: normalisation is the tokenizer's task.
 """
 
+import atexit
 import contextlib
 import csv
 import gzip
@@ -14,6 +15,8 @@ import json
 import logging
 import math
 import os
+import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -25,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets, load_dataset
+from datasets.config import HF_DATASETS_CACHE
 from pydantic import Field, PositiveInt
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase
@@ -44,6 +48,8 @@ MAX_LINE = 2**20
 MAX_UNPACKED_BYTES = 10**8
 MAX_UNPACKED_RATIO = 100
 ROWS_PER_TABLE = 10_000
+# bytes of rows; more are kept in files
+MOST_MEMORY = 2**28
 # a first line of two of these names columns
 HEADER_NAMES = {
     *LANGUAGES,
@@ -215,10 +221,25 @@ def _build_dataset(rows: Callable[..., Iterator[dict]], options: dict, features:
     if streaming:
         return IterableDataset.from_generator(rows, features=features, gen_kwargs=options)
     # in parts, because a dict takes ten times the memory of its texts
-    remaining, parts = rows(**options), []
+    remaining, parts, written = rows(**options), [], []
     while part := list(islice(remaining, ROWS_PER_TABLE)):
-        parts.append(Dataset.from_list(part, features=features))
-    return concatenate_datasets(parts)
+        parts.append(Dataset.from_list(part, features=features).data.table)
+        if sum(table.nbytes for table in parts) > MOST_MEMORY:
+            written.append(_write_table(parts))
+            parts = []
+    return concatenate_datasets([*written, *(Dataset(table) for table in parts)])
+
+
+def _write_table(parts: list[pa.Table]) -> Dataset:
+    """Returns the rows of tables in a file that is mapped into memory, and removed with the program's end."""
+    os.makedirs(HF_DATASETS_CACHE, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="pairs-", dir=HF_DATASETS_CACHE)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = os.path.join(folder, "rows.arrow")
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, parts[0].schema) as stream:
+        for part in parts:
+            stream.write_table(part)
+    return Dataset.from_file(path)
 
 
 def check_corpus(corpus: Any):
@@ -672,11 +693,11 @@ def group_references(pairs: Dataset) -> Dataset:
     return Dataset.from_list(list(groups.values()))
 
 
-def pair_lengths(dataset: Dataset) -> list[int]:
+def pair_lengths(dataset: Dataset) -> np.ndarray:
     """Returns the number of tokens of the longer side of each encoded row, for [`TokenBatchSampler`]."""
     table = dataset.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
     sides = [pc.list_value_length(table[name]) for name in ("input_ids", "labels")]
-    return pc.max_element_wise(*sides).to_pylist()
+    return pc.max_element_wise(*sides).to_numpy()
 
 
 class TokenBatchSampler(Sampler[list[int]]):
