@@ -22,6 +22,8 @@ from typing import Any
 PROGRAM = "hf-rnn-attn"
 # most of each, and of beams times tokens, so that an answer stays within some gigabytes of memory
 MOST_BEAMS, MOST_BATCH_TOKENS, MOST_BEAM_TOKENS, MOST_PAIRS = 100, 2**14, 2**17, 256
+# of an output, as the library's limit here
+MOST_NEW_TOKENS = 10_000
 # of a line to translate, and of each side of a pair to align
 LINE_CHARACTERS, ALIGNED_CHARACTERS = 10_000, 2_000
 # of an error that quotes what it was given
@@ -171,9 +173,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_debug(parser, default=False)
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Command)
     for add_command in (
+        _add_init,
         _add_train,
         _add_evaluate,
         _add_translate,
+        _add_score,
+        _add_lexicon,
         _add_attention,
         _add_align,
         _add_average,
@@ -196,6 +201,25 @@ class _Command(argparse.ArgumentParser):
 
 def _add_debug(parser: argparse.ArgumentParser, default: Any) -> None:
     parser.add_argument("--debug", action="store_true", default=default, help="print the traceback of an error too")
+
+
+def _add_init(commands):
+    parser = commands.add_parser("init", help="write a first recipe for a file of pairs")
+    parser.add_argument("pairs", help="file of pairs; of tab-separated columns, the right ones are found")
+    parser.add_argument("-o", "--output", default="recipe.yaml", help="the recipe to write (default: %(default)s)")
+    parser.add_argument("--validation", help="pairs to score on; without it, one pair in ten is held out")
+    _add_columns(parser)
+    parser.set_defaults(command="init")
+
+
+def _add_columns(parser):
+    for side in ("source", "target", "features"):
+        parser.add_argument(
+            f"--{side}-column",
+            type=lambda text: int(text) if text.isdecimal() else text,
+            metavar="COLUMN",
+            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
+        )
 
 
 def _add_train(commands):
@@ -223,9 +247,8 @@ def _add_evaluate(commands):
     parser = commands.add_parser("evaluate", help="score a checkpoint on parallel text")
     _add_model_options(parser)
     _add_bulk_options(parser)
-    parser.add_argument(
-        "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet), or source file and target file"
-    )
+    _add_max_characters(parser)
+    _add_pairs(parser)
     parser.add_argument(
         "--metrics", nargs="+", default=["sacrebleu", "chrf"], metavar="NAME", help="default: sacrebleu chrf"
     )
@@ -244,30 +267,33 @@ def _add_evaluate(commands):
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
     _add_replace_unknown(parser)
-    for side in ("source", "target", "features"):
-        parser.add_argument(
-            f"--{side}-column",
-            type=lambda text: int(text) if text.isdecimal() else text,
-            metavar="COLUMN",
-            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
-        )
+    parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
+    parser.set_defaults(command="evaluate")
+
+
+def _add_pairs(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet, TMX, ZIP), or source file and target file"
+    )
+    _add_columns(parser)
     parser.add_argument(
         "--features-separator", default=";", help="what stands between two features (default: %(default)s)"
     )
     parser.add_argument(
-        "--file-format", choices=["tsv", "csv", "jsonl", "parquet"], help="of a file of pairs; default: its suffix"
+        "--file-format",
+        choices=["tsv", "csv", "jsonl", "parquet", "tmx"],
+        help="of a file of pairs; default: its suffix",
     )
     parser.add_argument(
         "--on-bad-rows", choices=["error", "skip"], default="error", help="what to do with them (default: %(default)s)"
     )
-    parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
-    parser.set_defaults(command="evaluate")
 
 
 def _add_translate(commands):
     parser = commands.add_parser("translate", help="translate lines of text")
     _add_model_options(parser)
     _add_bulk_options(parser)
+    _add_max_characters(parser)
     parser.add_argument("text", nargs="*", help="sentences; default: the lines of the input")
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
@@ -284,7 +310,75 @@ def _add_translate(commands):
         metavar="NAME",
         help="of JSONL and Parquet files with --ray (default: %(default)s)",
     )
+    _add_n_best(parser)
+    parser.add_argument(
+        "--format",
+        choices=["text", "tsv", "jsonl"],
+        default="text",
+        help="of the output: translations alone; line number, score, translation; objects of line, source, hypotheses "
+        "(default: %(default)s)",
+    )
+    splitting = parser.add_mutually_exclusive_group()
+    splitting.add_argument("--no-split", action="store_true", help="translate each text argument as one sentence")
+    splitting.add_argument(
+        "--split",
+        type=_language,
+        metavar="LANGUAGE",
+        help="split text arguments into sentences of this language (code, such as de); default: that of the model, if "
+        "it says one",
+    )
     parser.set_defaults(command="translate")
+
+
+def _language(text: str) -> str:
+    if not (text.isalpha() and text.islower() and 2 <= len(text) <= 3):
+        raise argparse.ArgumentTypeError(f"expected the code of a language, such as de, got {text[:20]!r}")
+    return text
+
+
+def _add_score(commands):
+    parser = commands.add_parser("score", help="print the log-probabilities that a model gives to given translations")
+    _add_models(parser)
+    _add_batch_tokens(parser)
+    _add_pairs(parser)
+    parser.add_argument(
+        "--format",
+        choices=["tsv", "jsonl"],
+        default="tsv",
+        help="of the output: total, mean for each token, tokens; or objects, with the texts (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--output", help="file to write; default: standard output")
+    parser.set_defaults(command="score")
+
+
+def _add_lexicon(commands):
+    parser = commands.add_parser("lexicon", help="write a pronunciation dictionary of words")
+    _add_model_options(parser, required=True)
+    _add_bulk_options(parser)
+    parser.add_argument("words", metavar="WORDS", help="text file, one word a line; - is standard input")
+    parser.add_argument("-o", "--output", help="file to write; default: standard output")
+    parser.add_argument(
+        "--format",
+        choices=["cmudict", "kaldi", "lexiconp"],
+        default="cmudict",
+        help="of CMUdict, of lexicon.txt of Kaldi and sherpa, of Kaldi's lexiconp.txt with probabilities (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--dictionary", metavar="FILE", help="pronunciations of yours, in any of these forms without probabilities"
+    )
+    _add_n_best(parser)
+    parser.set_defaults(command="lexicon")
+
+
+def _add_n_best(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--n-best",
+        type=_number(MOST_BEAMS),
+        default=1,
+        metavar="N",
+        help="write the N best outputs of the search, which needs as many beams (default: %(default)s)",
+    )
 
 
 def _add_attention(commands):
@@ -396,34 +490,57 @@ def _add_demo(commands):
     parser.set_defaults(command="demo")
 
 
-def _add_model_options(parser: argparse.ArgumentParser):
+def _add_model_options(parser: argparse.ArgumentParser, required: bool = False):
+    _add_models(parser, required)
+    parser.add_argument("--beams", type=_number(MOST_BEAMS), help="beam size; default: what the checkpoint says")
+
+
+def _add_models(parser: argparse.ArgumentParser, required: bool = False):
     parser.add_argument(
         "--model",
         nargs="+",
+        required=required,
         dest="models",
         metavar="MODEL",
         help="checkpoint folder, Hub id, or de-en or en-de, which come with the package; several translate together by "
-        "the mean of their probabilities (default: de-en)",
+        "the mean of their probabilities" + ("" if required else " (default: de-en)"),
     )
-    parser.add_argument("--beams", type=_number(MOST_BEAMS), help="beam size; default: what the checkpoint says")
 
 
 def _add_bulk_options(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--int8", action="store_true", help="translate with weights of 8 bits on a CPU: faster, and nearly as well"
     )
+    _add_batch_tokens(parser)
     parser.add_argument(
-        "--batch-tokens",
-        type=_number(MOST_BATCH_TOKENS),
-        default=1024,
-        help="most source tokens at a time, padding included (default: %(default)s)",
+        "--max-new-tokens",
+        type=_number(MOST_NEW_TOKENS),
+        metavar="N",
+        help="most tokens of an output; what is cut off there is warned of (default: what the checkpoint says)",
     )
+    parser.add_argument(
+        "--keep-loops",
+        action="store_true",
+        help="leave an output as it is that has some tokens four times in a row; without it, it is decoded again",
+    )
+
+
+def _add_max_characters(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--max-characters",
         type=_number(),
         default=LINE_CHARACTERS,
         metavar="N",
         help="of a longer line, translate the first N characters, with a warning (default: %(default)s)",
+    )
+
+
+def _add_batch_tokens(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--batch-tokens",
+        type=_number(MOST_BATCH_TOKENS),
+        default=1024,
+        help="most source tokens at a time, padding included (default: %(default)s)",
     )
 
 

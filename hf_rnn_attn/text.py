@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text of any number of sentences: split, translated sentence by sentence, and joined as it was."""
 
+import json
 import re
+from typing import Any
 
 from sentencex import segment  # pyright: ignore[reportAttributeAccessIssue] (compiled, and without types)
 
+from . import BUNDLED
 from .inference import translate_lines
-from .model.pipeline_rnn_attn import TranslationPipeline, languages_of_task, whole_characters
+from .model.pipeline_rnn_attn import TranslationPipeline, languages_of_task, sides_of, whole_characters
 
 
 # what str.splitlines() takes for the end of a line
@@ -46,6 +49,25 @@ def split_text(text: str, language: str) -> list[tuple[str, str]]:
     return parts
 
 
+def language_of(translator: TranslationPipeline) -> str | None:
+    """Returns the language of the running text that a translator reads, and `None` where its checkpoint says none.
+
+    It is that of the task's name, "translation_de_to_en", or of a checkpoint of the package. What is spelt letter by
+    letter, as words for pronunciation are, is no running text.
+
+    Args:
+        translator ([`TranslationPipeline`]): of any model.
+    """
+    bundled = {folder: languages for languages, folder in BUNDLED.items()}
+    languages = languages_of_task(translator.task) or bundled.get(translator.model.name_or_path)
+    source_side: Any = sides_of(translator.tokenizer)[0]
+    if languages is None:
+        return None
+    is_fast = getattr(source_side, "is_fast", False)
+    is_spelt = is_fast and json.loads(source_side.backend_tokenizer.to_str())["model"].get("merges") == []
+    return None if is_spelt else languages[0]
+
+
 def translate_text(
     translator: TranslationPipeline, text: str, language: str | None = None, tokens_per_batch: int = 1024
 ) -> str:
@@ -57,7 +79,7 @@ def translate_text(
         translator ([`TranslationPipeline`]): with one translation for each sentence.
         text (`str`): any number of sentences and lines.
         language (`str`, *optional*): that of the text, for its abbreviations; by default that of the task's name,
-            "translation_de_to_en", and English where it names none.
+            "translation_de_to_en", or of the checkpoint, and English where neither says one.
         tokens_per_batch (`int`, *optional*, defaults to 1024): most source tokens at a time, padding included.
 
     Raises:
@@ -75,7 +97,7 @@ def translate_text(
     if not isinstance(text, str):
         raise TypeError(f"translate_text takes one str, got {type(text).__name__}; call it for each text.")
     if language is None:
-        language = (languages_of_task(translator.task) or ("en",))[0]
+        language = language_of(translator) or "en"
     parts = split_text(whole_characters(text), language)
     windows = translate_lines((sentence for sentence, _ in parts), translator, tokens_per_batch)
     translations = (translation for window in windows for translation in window)

@@ -22,6 +22,7 @@ RUN_ELSEWHERE = {
     "importers.md": "test_importers.py",
     "peft.md": "test_peft.py",
     "export.md": "test_peft.py",
+    "guides/inspection-tools.md": "test_inspection_tools.py",
 }
 # pages whose commands need data or hours: their arguments are checked
 CHECKED = ["command-line.md", "guides/scaling.md", "performance.md", "recipes.md", "results.md"]

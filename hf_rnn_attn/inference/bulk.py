@@ -7,12 +7,13 @@ back before the window is handed out.
 """
 
 import codecs
+import functools
 import hashlib
 import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,9 @@ from accelerate.utils import gather_object
 
 logger = logging.getLogger(__name__)
 
+# a line, and the records of its translations
+Hypotheses = tuple[str, list[dict[str, Any]]]
+EMPTY = {"translation_text": "", "score": 0.0}
 # a window ends with the first of the two
 WINDOW_LINES, WINDOW_CHARACTERS = 4096, 2**20
 # what is longer is no line of text
@@ -95,51 +99,101 @@ def translate_lines(
         `Iterator[list[str]]`: for each window, or as many windows as processes, the translations, one for each line, in
         the order of the lines; the same for every process.
     """
-    windows, count = _windows(iter(lines)), 1 if state is None else state.num_processes
+    for window in search_lines(lines, translator, tokens_per_batch, state=state):
+        yield [best["translation_text"] for _, (best,) in window]
+
+
+def search_lines(
+    lines: Iterable[str],
+    translator,
+    tokens_per_batch: int,
+    count: int = 1,
+    name: str | None = None,
+    start: int = 1,
+    state: PartialState | None = None,
+    **options: Any,
+) -> Iterator[list[Hypotheses]]:
+    """Finds the best translations of lines as they come; lines, batches, processes as for [`translate_lines`].
+
+    Args:
+        count (`int`, *optional*, defaults to 1): translations of each line.
+        name (`str`, *optional*): what warnings call the text; without it they quote the line.
+        start (`int`, *optional*, defaults to 1): number of the first line.
+        options: of the pipeline's call, such as `return_scores`.
+
+    Returns:
+        `Iterator[list[tuple[str, list[dict]]]]`: for each window its lines, each with the pipeline's records in the
+        order of the search. Those of an empty line are empty.
+    """
+    windows, together = _windows(iter(lines)), 1 if state is None else state.num_processes
     while True:
         group, problem = [], None
         try:
-            for window in itertools.islice(windows, count):
+            for window in itertools.islice(windows, together):
                 group.append(window)
         except ValueError as error:
             problem = error
         if group:
-            yield _translate_windows(group, translator, tokens_per_batch, state)
+            batches, texts = _cut_windows(group, translator.tokenizer, tokens_per_batch), [*itertools.chain(*group)]
+            names = [f"{name}:{number}" for number, _ in enumerate(texts, start)] if name else None
+            search = functools.partial(_search_batches, translator, texts, count, names, options)
+            found: list[Hypotheses] = [(line, [EMPTY] * count) for line in texts]
+            for row, records in _share(search, batches, state):
+                found[row] = (texts[row], records)
+            start += len(texts)
+            yield found
         if problem is not None:
             raise problem
         if not group:
             return
 
 
-def _translate_windows(
-    windows: list[list[str]], translator, tokens_per_batch: int, state: PartialState | None
-) -> list[str]:
+def _cut_windows(windows: list[list[str]], tokenizer, tokens_per_batch: int) -> list[list[int]]:
     batches, start = [], 0
     for window in windows:
-        rows_of_batches = batches_by_length(window, translator.tokenizer, tokens_per_batch)
+        rows_of_batches = batches_by_length(window, tokenizer, tokens_per_batch)
         batches += [[start + row for row in rows] for rows in rows_of_batches]
         start += len(window)
-    lines = list(itertools.chain.from_iterable(windows))
-    if state is None or state.num_processes == 1:
-        translated = _translate_batches(batches, lines, translator)
-    else:
-        # in turns, because the first batches of a window hold its longest lines
-        turns = [batch for index in range(state.num_processes) for batch in batches[index :: state.num_processes]]
-        with state.split_between_processes(turns) as own:
-            translated = gather_object(_translate_batches(own, lines, translator))
-    translations = [""] * len(lines)
-    for row, text in translated:
-        translations[row] = text
-    return translations
+    return batches
 
 
-def _translate_batches(batches: Any, lines: list[str], translator) -> list[tuple[int, str]]:
-    translated = []
+def _search_batches(translator, texts: list[str], count: int, names: list[str] | None, options: dict, batches: Any):
+    found = []
     for rows in batches:
+        named = {"names": [names[row] for row in rows]} if names else {}
         # a list in a list is one padded batch
-        (records,) = translator([[lines[row] for row in rows]], num_return_sequences=1)
-        translated += [(row, record["translation_text"]) for row, record in zip(rows, records, strict=True)]
-    return translated
+        (records,) = translator([[texts[row] for row in rows]], num_return_sequences=count, **named, **options)
+        found += [(row, records[place * count : (place + 1) * count]) for place, row in enumerate(rows)]
+    return found
+
+
+def _share(search: Callable[[Any], list], batches: list[list[int]], state: PartialState | None) -> list:
+    """Returns what the processes have found together."""
+    if state is None or state.num_processes == 1:
+        return search(batches)
+    # in turns, because the first batches of a window hold its longest lines
+    turns = [batch for index in range(state.num_processes) for batch in batches[index :: state.num_processes]]
+    with state.split_between_processes(turns) as own:
+        return gather_object(search(own))
+
+
+def format_hypotheses(kind: str, number: int, hypotheses: Hypotheses) -> list[str]:
+    """Returns what is written of a line's translations.
+
+    Args:
+        kind (`str`): `"text"` and `"tsv"` have a line for each translation: the text alone; number of the source line,
+            score, text. `"jsonl"` has one object for all.
+        number (`int`): that of the line, from 1.
+        hypotheses (`tuple[str, list[dict]]`): a line and its records, with scores unless they are `"text"`.
+    """
+    source, records = hypotheses
+    if kind == "jsonl":
+        found = [{"text": record["translation_text"], "score": record["score"]} for record in records]
+        return [json.dumps({"line": number, "source": source, "hypotheses": found}, ensure_ascii=False)]
+    if kind == "tsv":
+        texts = [record["translation_text"].replace("\t", " ") for record in records]
+        return [f"{number}\t{record['score']:.6f}\t{text}" for record, text in zip(records, texts, strict=True)]
+    return [record["translation_text"] for record in records]
 
 
 def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) -> Iterator[list[int]]:
@@ -150,8 +204,12 @@ def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) ->
     if not rows:
         return
     ids = tokenizer([lines[row] for row in rows])["input_ids"]
-    lengths = {row: len(sentence) for row, sentence in zip(rows, ids, strict=True)}
-    rows.sort(key=lambda row: lengths[row], reverse=True)
+    yield from cut_batches({row: len(sentence) for row, sentence in zip(rows, ids, strict=True)}, tokens_per_batch)
+
+
+def cut_batches(lengths: Mapping[int, int], tokens_per_batch: int) -> Iterator[list[int]]:
+    """Yields rows in batches of at most `tokens_per_batch` tokens, padding included; the longest come first."""
+    rows = sorted(lengths, key=lambda row: lengths[row], reverse=True)
     while rows:
         # the first is the longest, so the others are padded to it
         size = max(1, tokens_per_batch // max(1, lengths[rows[0]]))
