@@ -764,7 +764,7 @@ class TokenBatchSampler(Sampler[list[int]]):
     at the beginning of each epoch.
 
     Args:
-        lengths (`Sequence[int]`): The length of each row with which it counts, in tokens; see [`pair_lengths`].
+        lengths (`Sequence[int]` or `np.ndarray`): The length of each row with which it counts, in tokens; see [`pair_lengths`].
         tokens_per_batch (`int`): Most tokens of a batch, padding included, on one process.
         seed (`int`): Starting point of the shuffling.
 
@@ -775,7 +775,7 @@ class TokenBatchSampler(Sampler[list[int]]):
     batch_size = None
     drop_last = False
 
-    def __init__(self, lengths: Sequence[int], tokens_per_batch: int, *, seed: int = 0):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, tokens_per_batch: int, *, seed: int = 0):
         self.lengths = np.asarray(lengths)
         if self.lengths.size == 0:
             raise ValueError("expected the lengths of at least one row, got none")
