@@ -764,7 +764,8 @@ class TokenBatchSampler(Sampler[list[int]]):
     at the beginning of each epoch.
 
     Args:
-        lengths (`Sequence[int]` or array): The length of each row with which it counts, in tokens; see [`pair_lengths`].
+        lengths (`Sequence[int]` or array):
+            The length of each row with which it counts, in tokens; see [`pair_lengths`].
         tokens_per_batch (`int`): Most tokens of a batch, padding included, on one process.
         seed (`int`): Starting point of the shuffling.
 
