@@ -62,6 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     continuation: Callable[[Any], str] = _start_again
     try:
         with _signals_stop():
+            if arguments.command == "serve":
+                # not with the others: exported graphs are served without torch
+                from hf_rnn_attn import server
+
+                server.serve(arguments)
+                return 0
             from hf_rnn_attn import cli
 
             continuation = cli.continuation
@@ -186,6 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_export,
         _add_import,
         _add_demo,
+        _add_serve,
     ):
         add_command(commands)
     return parser
@@ -458,11 +465,12 @@ def _add_publish(commands):
 
 def _add_export(commands):
     parser = commands.add_parser("export", help="write a model as graphs that run without this package")
-    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("model", help="checkpoint folder, Hub id, or de-en or en-de, which come with the package")
     parser.add_argument("output", help="folder to write")
     parser.add_argument(
         "--format", choices=["onnx", "torch"], default="onnx", help="kind of graph (default: %(default)s)"
     )
+    parser.add_argument("--int8", action="store_true", help="quantise ONNX graphs: weights of 8 bits, for CPUs")
     parser.set_defaults(command="export")
 
 
@@ -488,6 +496,49 @@ def _add_demo(commands):
     parser = commands.add_parser("demo", help="train, evaluate and use a small model on dates; a few minutes on a CPU")
     parser.add_argument("-o", "--output", default="runs/demo", help="folder to write (default: %(default)s)")
     parser.set_defaults(command="demo")
+
+
+def _add_serve(commands):
+    parser = commands.add_parser("serve", help="translate for programs that speak the API of LibreTranslate")
+    parser.add_argument(
+        "--model",
+        action="append",
+        dest="models",
+        metavar="MODEL",
+        help="checkpoint folder, Hub id, or de-en or en-de, which come with the package; XX-YY=MODEL says its "
+        "languages; repeatable (default: de-en and en-de)",
+    )
+    parser.add_argument(
+        "--runtime", choices=["torch", "onnx"], default="torch", help="onnx: folders of `export`, without torch"
+    )
+    parser.add_argument("--int8", action="store_true", help="with torch: weights of 8 bits on a CPU")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_number(65535), default=5000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--api-keys", metavar="FILE", help="API keys, one a line; also HF_RNN_ATTN_API_KEYS, separated by commas"
+    )
+    for name, default, most, what in (
+        ("characters", 10_000, None, "characters of a request"),
+        ("texts", 100, 1_000, "texts of a request"),
+        ("bytes", 1_000_000, None, "bytes of a request"),
+        ("beams", 10, MOST_BEAMS, "beams, and alternatives with the best"),
+        ("seconds", 60, 3_600, "seconds for an answer"),
+        ("requests", 64, 1_000, "requests at a time"),
+        ("rate", 0, 1_000_000, "requests of a client a minute; 0: any number"),
+        ("batch", 32, 1_000, "sentences translated at a time"),
+        ("wait", 5, 1_000, "milliseconds that a sentence waits for others"),
+    ):
+        read = _number(most) if default else _number_or_0(most)
+        parser.add_argument(
+            f"--max-{name}",
+            dest=name,
+            type=read,
+            default=default,
+            metavar="N",
+            help=f"most {what} (default: {default})",
+        )
+    parser.add_argument("--verbose", action="store_true", help="log each request on stderr")
+    parser.set_defaults(command="serve")
 
 
 def _add_model_options(parser: argparse.ArgumentParser, required: bool = False):
@@ -555,6 +606,10 @@ def _number(most: int | None = None) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def _number_or_0(most: int | None) -> Callable[[str], int]:
+    return lambda text: 0 if text == "0" else _number(most)(text)
 
 
 def _add_replace_unknown(parser: argparse.ArgumentParser):

@@ -463,15 +463,19 @@ def publish(arguments: Namespace) -> None:
 
 def export(arguments: Namespace) -> None:
     """Writes a model as graphs."""
-    from .export import export_graphs
+    from .export import export_graphs, quantize_graphs
 
     _check_output_folder(arguments.output)
-    model, tokenizer = load_model(arguments.model)
+    if arguments.int8 and arguments.format != "onnx":
+        raise ValueError(f"--int8 quantises ONNX graphs, got --format {arguments.format}; leave one of them out")
+    model, tokenizer = load_model(*_model_names([arguments.model]))
     if model.config.model_type != RnnAttnConfig.model_type:
         raise ValueError(f"{arguments.model}: expected a model of the type rnn_attn, got {model.config.model_type}")
     with _folder_of(arguments.output) as folder:
         export_graphs(model, arguments.format).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        if arguments.int8:
+            quantize_graphs(folder)
     print(f"encoder and decoder step written to {arguments.output}")
 
 

@@ -210,10 +210,13 @@ def read_pairs(
         "on_bad_rows": on_bad_rows,
     }
     schema = PAIR_FEATURES if features_column is None else TAGGED_PAIR_FEATURES
-    return _build_dataset(_good_rows, options, schema, streaming)
+    return build_dataset(_good_rows, options, schema, streaming)
 
 
-def _build_dataset(rows: Callable[..., Iterator[dict]], options: dict, features: Features, streaming: bool):
+def build_dataset(
+    rows: Callable[..., Iterator[dict]], options: dict[str, Any], features: Features, streaming: bool
+) -> Any:
+    """Returns the rows that a function yields as a `Dataset` in memory, or as an `IterableDataset`."""
     # `from_generator` without streaming would keep a copy on disk, and serve it again after the files have changed
     if streaming:
         return IterableDataset.from_generator(rows, features=features, gen_kwargs=options)
@@ -666,7 +669,7 @@ def encode_pairs(
         if limit is not None and limit < 2:
             raise ValueError(f"max_{side}_length must be at least 2, one token and the end of sentence, got {limit}")
     options = {"dataset": dataset, "tokenizer": tokenizer, "limits": limits, "on_long": on_long}
-    return _build_dataset(_encoded_rows, options, ENCODED_FEATURES, isinstance(dataset, IterableDataset))
+    return build_dataset(_encoded_rows, options, ENCODED_FEATURES, isinstance(dataset, IterableDataset))
 
 
 def _encoded_rows(dataset, tokenizer, limits: dict[str, int | None], on_long: str) -> Iterator[dict[str, list[int]]]:
