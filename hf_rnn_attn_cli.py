@@ -30,6 +30,8 @@ LINE_CHARACTERS, ALIGNED_CHARACTERS = 10_000, 2_000
 MESSAGE_CHARACTERS = 1_000
 # what torch says, with a RuntimeError, where memory or a process is missing
 SHORTAGES = ("out of memory", "can't allocate memory", "DataLoader worker")
+# where a process that it computes together with has ended
+LOST = ("third_party/gloo", "NCCL")
 
 
 class Stopped(KeyboardInterrupt):
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         _discard_output()
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        _say(f"error: {reason}" + (f"; {continuation(arguments)}" if full else ""))
+        _say(f"error: {reason}" + (f"; {continuation(arguments)}" if full or _is_lost(error) else ""))
         return 2
     return 0
 
@@ -104,11 +106,17 @@ def _reason(error: Exception) -> str | None:
         text = str(error)
     elif isinstance(error, MemoryError) or any(words in str(error) for words in SHORTAGES):
         text = f"the memory, or a process, was not enough: {str(error) or 'out of memory'}"
+    elif _is_lost(error):
+        text = f"another process of this launch has ended; the launcher says which, and why: {error}"
     else:
         return None
     text = " ".join(text.split())
     text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
     return text if len(text) <= MESSAGE_CHARACTERS else f"{text[:MESSAGE_CHARACTERS]} ..."
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)
 
 
 def _say(line: str) -> None:
@@ -297,6 +305,18 @@ def _add_translate(commands):
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
     _add_replace_unknown(parser)
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="translate on a Ray cluster, such as auto or HOST:6379: --input is then a pattern of text, JSONL or "
+        "Parquet files on any file system that fsspec knows, --output a folder of Parquet files",
+    )
+    parser.add_argument(
+        "--text-column",
+        default="text",
+        metavar="NAME",
+        help="of JSONL and Parquet files with --ray (default: %(default)s)",
+    )
     _add_n_best(parser)
     parser.add_argument(
         "--format",

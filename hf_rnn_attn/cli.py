@@ -6,6 +6,7 @@ This file reads arguments and prints results; the work is done by the rest of th
 is imported by the command that does.
 """
 
+import collections
 import contextlib
 import io
 import itertools
@@ -16,9 +17,12 @@ import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 from transformers.utils import logging
 
@@ -37,6 +41,7 @@ from .inference.bulk import (
 )
 from .inference.ensemble import load_ensemble
 from .inference.loading import find_model, load_model
+from .inference.processes import join_processes
 from .inference.quantization import quantize
 from .model.configuration_rnn_attn import RnnAttnConfig
 from .model.pipeline_rnn_attn import DEFAULT_NUM_BEAMS, translation_pipeline
@@ -65,6 +70,8 @@ def continuation(arguments: Namespace) -> str:
         overrides = [part for override in arguments.set for part in ("--set", override)]
         again = shlex.join([PROGRAM, "train", arguments.recipe, *overrides, "--resume"])
         return f"`{again}` goes on after the last checkpoint; without one, leave --resume out"
+    if arguments.command == "translate" and arguments.ray:
+        return "the same command goes on with the rows that are not written"
     if arguments.command == "translate" and arguments.output is None:
         return "what was printed is complete up to its last line; with --input and --output a second start goes on"
     if arguments.command == "translate" and (progress := read_progress(arguments.output)):
@@ -99,6 +106,7 @@ def evaluate(arguments: Namespace) -> None:
     from .evaluation import load_metric, score_texts
 
     _check_output(arguments.output)
+    state = _join_processes(arguments)
     edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
     if list(edges) != sorted(set(edges)):
         raise ValueError(f"--by-length: expected numbers that rise, got {' '.join(map(str, edges))}")
@@ -107,10 +115,12 @@ def evaluate(arguments: Namespace) -> None:
     if arguments.group_references:
         pairs = group_references(pairs)
     references = pairs["references" if arguments.group_references else "target"]
-    translator = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
+    translator = _load_bulk_translator(arguments, state=state, **_read_replacements(arguments.replace_unknown))
     lines = cut_long_lines(pairs["source"], arguments.max_characters, arguments.data[0])
-    windows = _with_progress(translate_lines(lines, translator, arguments.batch_tokens))
+    windows = _with_progress(translate_lines(lines, translator, arguments.batch_tokens, state), state)
     translations = list(itertools.chain.from_iterable(windows))
+    if not state.is_main_process:
+        return
     scores = score_texts(pairs["source"], translations, references, metrics, edges)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     print(text)
@@ -147,16 +157,22 @@ def translate(arguments: Namespace) -> None:
     """Translates lines of text."""
     if arguments.text and arguments.input:
         raise ValueError("expected sentences or --input, got both")
+    if arguments.ray:
+        _translate_on_cluster(arguments)
+        return
     for number, sentence in enumerate(arguments.text, 1):
         _check_text(sentence, f"sentence {number}")
     if arguments.split and not _may_be_split(arguments):
         raise ValueError("--split is for texts as arguments, with --format text and without --n-best; leave it out")
     _check_output(arguments.output)
+    state = _join_processes(arguments)
+    name = arguments.input or ("sentence" if arguments.text else "standard input")
+    if state.num_processes > 1 and not (arguments.text or os.path.isfile(arguments.input or "")):
+        raise ValueError(f"{name}: every process reads all lines; expected a file (--input), or start one process")
     with contextlib.ExitStack() as stack:
-        name = arguments.input or ("sentence" if arguments.text else "standard input")
         file = sys.stdin.buffer if arguments.input is None else stack.enter_context(open(arguments.input, "rb"))
         options = _read_replacements(arguments.replace_unknown)
-        translator = _load_bulk_translator(arguments, arguments.n_best, **options)
+        translator = _load_bulk_translator(arguments, arguments.n_best, state, **options)
         language = _split_language(arguments, translator)
 
         def open_lines() -> Iterator[str]:
@@ -173,20 +189,26 @@ def translate(arguments: Namespace) -> None:
                     yield translate_text(translator, text, language, arguments.batch_tokens).split("\n")
                 return
             scores = {} if arguments.format == "text" else {"return_scores": True}
-            found = search_lines(lines, translator, arguments.batch_tokens, arguments.n_best, name, start, **scores)
-            for window in _with_progress(found):
+            count = arguments.n_best
+            found = search_lines(lines, translator, arguments.batch_tokens, count, name, start, state, **scores)
+            for window in _with_progress(found, state):
                 numbered = enumerate(window, start)
                 yield [line for part in numbered for line in format_hypotheses(arguments.format, *part)]
                 start += len(window)
 
-        if _is_streamed(arguments.output):
+        output = None
+        if state.is_main_process and not _is_streamed(arguments.output):
+            output = ResumableOutput(arguments.output, _translation_settings(arguments), open_lines)
+        (done,) = broadcast_object_list([output.lines.count if output else 0])
+        if output:
+            if done:
+                print(f"going on after line {done} of {output.partial}", file=sys.stderr)
+            output.write(windows(output.lines, done + 1))
+        elif state.is_main_process:
             _stream(arguments.output, windows(open_lines()))
-            return
-        output = ResumableOutput(arguments.output, _translation_settings(arguments), open_lines)
-        done = output.lines.count
-        if done:
-            print(f"going on after line {done} of {output.partial}", file=sys.stderr)
-        output.write(windows(output.lines, done + 1))
+        else:
+            # the others search, and the first has what they find
+            collections.deque(windows(itertools.islice(open_lines(), done, None), done + 1), maxlen=0)
 
 
 def _split_language(arguments: Namespace, translator: Any) -> str | None:
@@ -257,6 +279,30 @@ def lexicon(arguments: Namespace) -> None:
     if silent:
         named = ", ".join(silent[:NAMED_WORDS]) + (" ..." if len(silent) > NAMED_WORDS else "")
         print(f"{len(silent)} words left out, which the model cannot say: {named}", file=sys.stderr)
+
+
+def _translate_on_cluster(arguments: Namespace) -> None:
+    """Translates files by the machines of a Ray cluster."""
+    if not (arguments.input and arguments.output):
+        raise ValueError("--ray translates files into a folder; expected --input and --output")
+    models = _model_names(arguments.models)
+    if arguments.replace_unknown or len(models) > 1:
+        raise ValueError("--ray takes one model, and no --replace-unknown; translate without it")
+    try:
+        import ray
+
+        from .inference.cluster import translate_files
+    except ModuleNotFoundError as error:
+        raise ImportError(f"--ray needs the extra ray: pip install 'hf-rnn-attn[ray]' ({error})") from error
+    settings = {
+        "model": os.path.abspath(find_model(models[0])),
+        "beams": arguments.beams,
+        "int8": arguments.int8,
+        "tokens_per_batch": arguments.batch_tokens,
+        "max_characters": arguments.max_characters,
+    }
+    with ray.init(arguments.ray, log_to_driver=False):
+        translate_files(arguments.input, arguments.output, settings=settings, column=arguments.text_column)
 
 
 def _translation_settings(arguments: Namespace) -> dict[str, Any] | None:
@@ -485,11 +531,21 @@ def _model_names(models: Sequence[str] | None) -> list[str]:
     return [bundled.get(name, name) for name in models or [next(iter(bundled))]]
 
 
-def _load_bulk_translator(arguments: Namespace, n_best: int = 1, **options):
+def _join_processes(arguments: Namespace) -> PartialState:
+    """Returns the processes that `accelerate launch` or `torchrun` has started."""
+    state = join_processes(cpu=arguments.int8)
+    if not state.is_main_process:
+        # all of them read, and one says what it has read
+        getLogger(f"{__package__}.inference.bulk").setLevel(ERROR)
+    return state
+
+
+def _load_bulk_translator(arguments: Namespace, n_best: int = 1, state: PartialState | None = None, **options):
     """Returns a translation pipeline with the options of the command line, and beams for `n_best` outputs."""
     if n_best > (arguments.beams or n_best):
         raise ValueError(f"--n-best {n_best}: expected at least as many --beams, got {arguments.beams}; raise --beams")
     options |= {"int8": True} if arguments.int8 else {}
+    options |= {"device": state.device} if state is not None and state.num_processes > 1 else {}
     options |= {"avoid_loops": False} if arguments.keep_loops else {}
     options |= {"max_new_tokens": arguments.max_new_tokens} if arguments.max_new_tokens else {}
     beams = arguments.beams or n_best
@@ -505,8 +561,8 @@ def _load_bulk_translator(arguments: Namespace, n_best: int = 1, **options):
     return translator
 
 
-def _with_progress(windows: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    with tqdm(unit="line", desc="translating", disable=None) as progress:
+def _with_progress(windows: Iterable[list[Any]], state: PartialState) -> Iterator[list[Any]]:
+    with tqdm(unit="line", desc="translating", disable=None if state.is_main_process else True) as progress:
         for translations in windows:
             yield translations
             progress.update(len(translations))

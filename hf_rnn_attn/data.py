@@ -7,12 +7,15 @@ it. White space of every text is squeezed as the tokenizers of [`train_tokenizer
 with what they decode. Nothing else is changed: normalisation is the tokenizer's task.
 """
 
+import atexit
 import contextlib
 import csv
 import json
 import logging
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -23,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets, load_dataset
+from datasets.config import HF_DATASETS_CACHE
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, iterparse
 from pydantic import Field, PositiveInt
@@ -42,6 +46,8 @@ ADVICE = "Correct it, name the columns (source_column, target_column), or leave 
 MAX_TEXT = 2**17
 MAX_LINE = 2**20
 ROWS_PER_TABLE = 10_000
+# bytes of rows; more are kept in files
+MOST_MEMORY = 2**28
 # a first line of two of these names columns
 HEADER_NAMES = {
     *LANGUAGES,
@@ -215,10 +221,25 @@ def build_dataset(
     if streaming:
         return IterableDataset.from_generator(rows, features=features, gen_kwargs=options)
     # in parts, because a dict takes ten times the memory of its texts
-    remaining, parts = rows(**options), []
+    remaining, parts, written = rows(**options), [], []
     while part := list(islice(remaining, ROWS_PER_TABLE)):
-        parts.append(Dataset.from_list(part, features=features))
-    return concatenate_datasets(parts)
+        parts.append(Dataset.from_list(part, features=features).data.table)
+        if sum(table.nbytes for table in parts) > MOST_MEMORY:
+            written.append(_write_table(parts))
+            parts = []
+    return concatenate_datasets([*written, *(Dataset(table) for table in parts)])
+
+
+def _write_table(parts: list[pa.Table]) -> Dataset:
+    """Returns the rows of tables in a file that is mapped into memory, and removed with the program's end."""
+    os.makedirs(HF_DATASETS_CACHE, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="pairs-", dir=HF_DATASETS_CACHE)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = os.path.join(folder, "rows.arrow")
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, parts[0].schema) as stream:
+        for part in parts:
+            stream.write_table(part)
+    return Dataset.from_file(path)
 
 
 def check_corpus(corpus: Any):
@@ -714,11 +735,11 @@ def group_references(pairs: Dataset) -> Dataset:
     return Dataset.from_list(list(groups.values()))
 
 
-def pair_lengths(dataset: Dataset) -> list[int]:
+def pair_lengths(dataset: Dataset) -> np.ndarray:
     """Returns the number of tokens of the longer side of each encoded row, for [`TokenBatchSampler`]."""
     table = dataset.select_columns(["input_ids", "labels"]).with_format("arrow")[:]
     sides = [pc.list_value_length(table[name]) for name in ("input_ids", "labels")]
-    return pc.max_element_wise(*sides).to_pylist()
+    return pc.max_element_wise(*sides).to_numpy()
 
 
 class TokenBatchSampler(Sampler[list[int]]):
@@ -746,7 +767,8 @@ class TokenBatchSampler(Sampler[list[int]]):
     at the beginning of each epoch.
 
     Args:
-        lengths (`Sequence[int]`): The length of each row with which it counts, in tokens; see [`pair_lengths`].
+        lengths (`Sequence[int]` or array):
+            The length of each row with which it counts, in tokens; see [`pair_lengths`].
         tokens_per_batch (`int`): Most tokens of a batch, padding included, on one process.
         seed (`int`): Starting point of the shuffling.
 
@@ -757,7 +779,7 @@ class TokenBatchSampler(Sampler[list[int]]):
     batch_size = None
     drop_last = False
 
-    def __init__(self, lengths: Sequence[int], tokens_per_batch: int, *, seed: int = 0):
+    def __init__(self, lengths: Sequence[int] | np.ndarray, tokens_per_batch: int, *, seed: int = 0):
         self.lengths = np.asarray(lengths)
         if self.lengths.size == 0:
             raise ValueError("expected the lengths of at least one row, got none")

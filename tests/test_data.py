@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import logging
+import pickle
 import tempfile
 from pathlib import Path
 
@@ -615,10 +616,25 @@ def test_references_of_a_source_are_grouped_wherever_they_stand():
     ]
 
 
+def test_rows_that_take_much_memory_are_kept_in_files(tmp_path, tokenizer, monkeypatch):
+    lines = "".join(f"ein hund {number}\ta dog {number}\n" for number in range(25))
+    (tmp_path / "pairs.tsv").write_text(lines, "utf-8")
+    expected = read_pairs(tmp_path / "pairs.tsv")
+    assert not expected.cache_files
+    encoded = encode_pairs(expected, tokenizer)
+    monkeypatch.setattr(data_module, "ROWS_PER_TABLE", 4)
+    monkeypatch.setattr(data_module, "MOST_MEMORY", 500)
+    monkeypatch.setattr(data_module, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for rows, same in ((read_pairs(tmp_path / "pairs.tsv"), expected), (encode_pairs(expected, tokenizer), encoded)):
+        assert rows.cache_files and all(str(tmp_path / "cache") in file["filename"] for file in rows.cache_files)
+        assert rows.to_list() == same.to_list() and rows.features == same.features
+        assert pickle.loads(pickle.dumps(rows)).to_list() == same.to_list()
+
+
 def test_pair_lengths_follow_the_order_of_the_rows(tokenizer):
     encoded = encode_pairs(Dataset.from_dict(LONG), tokenizer)
-    assert pair_lengths(encoded) == [2, 4, 5, 6]
-    assert pair_lengths(encoded.select([3, 0])) == [6, 2]
+    assert pair_lengths(encoded).tolist() == [2, 4, 5, 6]
+    assert pair_lengths(encoded.select([3, 0])).tolist() == [6, 2]
 
 
 LENGTHS = np.random.default_rng(0).integers(2, 40, size=500).tolist()

@@ -25,7 +25,7 @@ RUN_ELSEWHERE = {
     "guides/inspection-tools.md": "test_inspection_tools.py",
 }
 # pages whose commands need data or hours: their arguments are checked
-CHECKED = ["command-line.md", "performance.md", "recipes.md", "results.md"]
+CHECKED = ["command-line.md", "guides/scaling.md", "performance.md", "recipes.md", "results.md"]
 # the course is run as notebooks; the log shows commands of the version of its day
 RUN = [
     name
@@ -56,7 +56,7 @@ def test_the_commands_of_a_page_are_valid(name):
         elif words[0] == "python":
             assert (ROOT / words[1]).is_file(), words
         else:
-            assert words[0] in ("accelerate", "export") or "=" in words[0], words
+            assert words[0] in ("accelerate", "torchrun", "export") or "=" in words[0], words
 
 
 @pytest.mark.parametrize(

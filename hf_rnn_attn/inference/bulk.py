@@ -7,6 +7,7 @@ back before the window is handed out.
 """
 
 import codecs
+import functools
 import hashlib
 import itertools
 import json
@@ -15,6 +16,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
 
 
 logger = logging.getLogger(__name__)
@@ -74,21 +78,28 @@ def cut_long_lines(lines: Iterable[str], most: int, name: str, start: int = 1) -
         yield line
 
 
-def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> Iterator[list[str]]:
+def translate_lines(
+    lines: Iterable[str], translator, tokens_per_batch: int, state: PartialState | None = None
+) -> Iterator[list[str]]:
     """Translates lines as they come.
 
     Args:
         lines (`Iterable[str]`):
-            One sentence each. An empty line has an empty translation. Never more than a window is read ahead. Where
-            reading raises a ValueError, it is raised again behind the translations of the lines before it.
+            One sentence each. An empty line has an empty translation. Never more than a window is read ahead, or one
+            for each process. Where reading raises a ValueError, it is raised again behind the translations of the lines
+            before it.
         translator ([`TranslationPipeline`]): It is asked for the best translation alone, whatever the checkpoint says.
         tokens_per_batch (`int`):
             Most source tokens of a batch, padding included; a longer sentence is a batch by itself.
+        state (`PartialState`, *optional*):
+            Of accelerate: its processes, which all have to call this function with the same lines, share the batches.
+            These, and so the translations, are those of one process.
 
     Returns:
-        `Iterator[list[str]]`: for each window the translations, one for each line, in the order of the lines.
+        `Iterator[list[str]]`: for each window, or as many windows as processes, the translations, one for each line, in
+        the order of the lines; the same for every process.
     """
-    for window in search_lines(lines, translator, tokens_per_batch):
+    for window in search_lines(lines, translator, tokens_per_batch, state=state):
         yield [best["translation_text"] for _, (best,) in window]
 
 
@@ -99,9 +110,10 @@ def search_lines(
     count: int = 1,
     name: str | None = None,
     start: int = 1,
+    state: PartialState | None = None,
     **options: Any,
 ) -> Iterator[list[Hypotheses]]:
-    """Finds the best translations of lines as they come; `lines`, `translator`, batches as for [`translate_lines`].
+    """Finds the best translations of lines as they come; lines, batches, processes as for [`translate_lines`].
 
     Args:
         count (`int`, *optional*, defaults to 1): translations of each line.
@@ -113,16 +125,56 @@ def search_lines(
         `Iterator[list[tuple[str, list[dict]]]]`: for each window its lines, each with the pipeline's records in the
         order of the search. Those of an empty line are empty.
     """
-    for window in _windows(iter(lines)):
-        found: list[Hypotheses] = [(line, [EMPTY] * count) for line in window]
-        for rows in batches_by_length(window, translator.tokenizer, tokens_per_batch):
-            named = {"names": [f"{name}:{start + row}" for row in rows]} if name else {}
-            # a list in a list is one padded batch
-            (records,) = translator([[window[row] for row in rows]], num_return_sequences=count, **named, **options)
-            for place, row in enumerate(rows):
-                found[row] = (window[row], records[place * count : (place + 1) * count])
+    windows, together = _windows(iter(lines)), 1 if state is None else state.num_processes
+    while True:
+        group, problem = [], None
+        try:
+            for window in itertools.islice(windows, together):
+                group.append(window)
+        except ValueError as error:
+            problem = error
+        if group:
+            batches, texts = _cut_windows(group, translator.tokenizer, tokens_per_batch), [*itertools.chain(*group)]
+            names = [f"{name}:{number}" for number, _ in enumerate(texts, start)] if name else None
+            search = functools.partial(_search_batches, translator, texts, count, names, options)
+            found: list[Hypotheses] = [(line, [EMPTY] * count) for line in texts]
+            for row, records in _share(search, batches, state):
+                found[row] = (texts[row], records)
+            start += len(texts)
+            yield found
+        if problem is not None:
+            raise problem
+        if not group:
+            return
+
+
+def _cut_windows(windows: list[list[str]], tokenizer, tokens_per_batch: int) -> list[list[int]]:
+    batches, start = [], 0
+    for window in windows:
+        rows_of_batches = batches_by_length(window, tokenizer, tokens_per_batch)
+        batches += [[start + row for row in rows] for rows in rows_of_batches]
         start += len(window)
-        yield found
+    return batches
+
+
+def _search_batches(translator, texts: list[str], count: int, names: list[str] | None, options: dict, batches: Any):
+    found = []
+    for rows in batches:
+        named = {"names": [names[row] for row in rows]} if names else {}
+        # a list in a list is one padded batch
+        (records,) = translator([[texts[row] for row in rows]], num_return_sequences=count, **named, **options)
+        found += [(row, records[place * count : (place + 1) * count]) for place, row in enumerate(rows)]
+    return found
+
+
+def _share(search: Callable[[Any], list], batches: list[list[int]], state: PartialState | None) -> list:
+    """Returns what the processes have found together."""
+    if state is None or state.num_processes == 1:
+        return search(batches)
+    # in turns, because the first batches of a window hold its longest lines
+    turns = [batch for index in range(state.num_processes) for batch in batches[index :: state.num_processes]]
+    with state.split_between_processes(turns) as own:
+        return gather_object(search(own))
 
 
 def format_hypotheses(kind: str, number: int, hypotheses: Hypotheses) -> list[str]:

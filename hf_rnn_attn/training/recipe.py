@@ -53,6 +53,7 @@ from transformers.training_args import trainer_log_levels
 
 from ..data import check_corpus, encode_pairs, read_pairs
 from ..evaluation import ERROR_RATES, METRICS, check_edges, load_metric
+from ..inference.processes import check_processes
 from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
 from ..model.placeholders_rnn_attn import KINDS
 from ..packed import OPENERS
@@ -690,7 +691,7 @@ def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
         arguments = Seq2SeqTrainingArguments(**recipe.training.arguments)
     with _located(f"{where}.report_to"):
         get_reporting_integration_callbacks(arguments.report_to)
-    _check_processes(arguments)
+    check_processes(arguments.world_size, "set training.use_cpu: true")
     _check_arguments(recipe, arguments)
     scheduler: Any = arguments.lr_scheduler_kwargs or {}
     if arguments.lr_scheduler_type == "reduce_lr_on_plateau" and "mode" not in scheduler:
@@ -710,16 +711,6 @@ def _check_scheduler(arguments: Seq2SeqTrainingArguments):
     # an argument that the schedule does not have
     except TypeError as error:
         raise ValueError(str(error)) from error
-
-
-def _check_processes(arguments: Seq2SeqTrainingArguments):
-    """Raises where launched processes do not form a group: each would train alone and write the same files."""
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched != arguments.world_size:
-        raise ValueError(
-            f"{launched} processes were launched and this one sees {arguments.world_size}; without a GPU for each, set "
-            "training.use_cpu: true"
-        )
 
 
 def _check_arguments(recipe: Recipe, arguments: Seq2SeqTrainingArguments):

@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ FREE = (
 )
 # what they depend on only where a metric chooses checkpoints, stops the training or changes the learning rate
 SCORES = ("evaluation.*", "training.per_device_eval_batch_size", "pairs.validation")
+# one step; the library's values where they are not set
+STEP = {"processes": 1, "training.per_device_train_batch_size": 8, "training.gradient_accumulation_steps": 1}
 # the length of the run, which a constant learning rate does not know
 LENGTH = ("training.num_train_epochs", "training.max_steps")
 # what a checkpoint keeps
@@ -92,11 +95,14 @@ def locked(arguments: Seq2SeqTrainingArguments) -> Iterator[None]:
 def find_start(arguments: Seq2SeqTrainingArguments, force: bool) -> Path | None:
     """Returns the checkpoint that a run goes on from, or `None` for a run that begins.
 
+    Processes that `torchrun` has started again go on from the last checkpoint, as with `--resume`.
+
     Raises:
         ValueError: there is a run that would be overwritten, without `force`, or no checkpoint that is whole.
     """
     folder, resume = Path(str(arguments.output_dir)), arguments.resume_from_checkpoint
-    if resume is True:
+    restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    if resume is True or (restarted and any(is_sealed(path) for path in list_checkpoints(folder).values())):
         return last_checkpoint(folder, load_best=arguments.load_best_model_at_end)
     if resume:
         damage = find_obstacle(Path(resume)) if os.path.isdir(resume) else "no such folder"
@@ -189,7 +195,7 @@ def _differences(record: dict[str, Any], checkpoint: Path, arguments: Seq2SeqTra
     file = checkpoint.with_name(RECORD_FILE)
     if not file.is_file():
         return {RECORD_FILE: f"{file} is missing, which says how it was started"}
-    old, new = _flatten(json.loads(file.read_text("utf-8"))), _flatten(record)
+    old, new = (_join_step(_flatten(run)) for run in (json.loads(file.read_text("utf-8")), record))
     free = FREE
     if arguments.metric_for_best_model is None:
         free += SCORES
@@ -200,6 +206,12 @@ def _differences(record: dict[str, Any], checkpoint: Path, arguments: Seq2SeqTra
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not any(fnmatch.fnmatch(key, pattern) for pattern in free)
     }
+
+
+def _join_step(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings with one number for what a step is computed from, however it is shared out."""
+    step = math.prod(settings.get(key, default) for key, default in STEP.items())
+    return {key: value for key, value in settings.items() if key not in STEP} | {" x ".join(STEP): step}
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

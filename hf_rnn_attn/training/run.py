@@ -269,6 +269,9 @@ def _build_trainer(
         options["eval_dataset"] = encoded["validation"]
         if arguments.predict_with_generate:
             options["compute_metrics"] = trainer_metrics(tokenizer, _load_metrics(recipe))
+    if isinstance(encoded["train"], IterableDataset):
+        # every process reads the stream and takes its part; the first cannot hand out batches of different widths
+        cast(Any, arguments.accelerator_config).dispatch_batches = False
     return RnnAttnTrainer(**options, tokens_per_batch=recipe.training.tokens_per_batch)
 
 

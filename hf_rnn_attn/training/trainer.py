@@ -6,13 +6,13 @@ not to be; frozen parameters.
 
 import fnmatch
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, Seq2SeqTrainer
 from transformers.trainer_utils import has_length, rotate_checkpoints
 
@@ -24,6 +24,31 @@ from .checkpoints import list_checkpoints, seal_checkpoint, writing
 
 # torch's name for the learning rate that a schedule starts from
 BASE_RATE = "initial_lr"
+# a label without a loss
+IGNORED = -100
+
+
+class FilledStream(IterableDataset):
+    """A stream of encoded pairs that ends with a whole batch of every process: what is missing has no labels.
+
+    Args:
+        stream (`IterableDataset`): the pairs.
+        multiple (`int`): of pairs, what all processes take at a time.
+    """
+
+    def __init__(self, stream: Any, multiple: int):
+        self.stream, self.multiple = stream, multiple
+
+    def set_epoch(self, epoch: int):
+        """Chooses the order of the next pass; accelerate and the Trainer call it."""
+        self.stream.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        count, row = 0, {}
+        for count, row in enumerate(self.stream, 1):  # noqa: B007
+            yield row
+        for _ in range(-count % self.multiple):
+            yield {**row, "labels": [IGNORED]}
 
 
 class RnnAttnTrainer(Seq2SeqTrainer):
@@ -53,6 +78,8 @@ class RnnAttnTrainer(Seq2SeqTrainer):
         self.losses: list[tuple[int, float, torch.Tensor]] = []
         self.add_callback(FiniteCallback(self.check_finite))
         self.batch_sampler = None
+        if self.args.world_size > 1 and isinstance(self.train_dataset, IterableDataset):
+            self.train_dataset = FilledStream(self.train_dataset, self.args.train_batch_size * self.args.world_size)
         if tokens_per_batch is None:
             return
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -69,6 +96,26 @@ class RnnAttnTrainer(Seq2SeqTrainer):
             options = {"label_smoothing_factor": self.args.label_smoothing_factor, "skip_logits": True}
             inputs = {**inputs, **options}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def get_batch_samples(self, *args: Any) -> tuple[list[dict[str, Any]], Any]:
+        """Returns the batches of a step and how many labels they have on all processes, each pair counted once."""
+        batches, count = super().get_batch_samples(*args)
+        if batches and self.args.world_size > 1 and self.accelerator.gradient_state.end_of_dataloader:
+            labels = batches[-1]["labels"]
+            labels[self._new_rows(len(labels)) :] = IGNORED
+            count = self._get_num_items_in_batch(batches, self.args.device)
+        return batches, count
+
+    def _new_rows(self, size: int) -> int:
+        """Returns how many rows of this process's batch, the last of an epoch, are not there for the second time."""
+        index, count, settings = self.args.process_index, self.args.world_size, cast(Any, self.args.accelerator_config)
+        if self.batch_sampler is not None:
+            left = len(self.batch_sampler) % count
+            return 0 if 0 < left <= index else size
+        if not has_length(self.train_dataset) or settings.split_batches or settings.dispatch_batches:
+            return size
+        left = len(cast(Dataset, self.train_dataset)) % (self.args.train_batch_size * count)
+        return max(0, left - index * self.args.train_batch_size) if left else size
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Returns the library's loss, and keeps it until `check_finite` looks at it."""
