@@ -227,10 +227,12 @@ def _build_dataset(rows: Callable[..., Iterator[dict]], options: dict, features:
 
 def check_corpus(corpus: Any):
     """Raises a ValueError for what [`read_pairs`] cannot read whatever files there are."""
-    if isinstance(corpus, (str, Path)):
+    if isinstance(corpus, (str, Path)) and corpus != "":
         return
     keys = {"source", "target"} if _is_aligned(corpus) else {"path"}
-    if not isinstance(corpus, Mapping) or any(not isinstance(corpus.get(key), (str, Path)) for key in keys):
+    if not isinstance(corpus, Mapping) or any(
+        not isinstance(corpus.get(key), (str, Path)) or corpus[key] == "" for key in keys
+    ):
         raise DataError(
             "expected a file, {'source': file, 'target': file}, or keyword arguments of datasets.load_dataset with "
             f"'path', got {corpus!r:.100}"
