@@ -46,6 +46,7 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .model.pipeline_rnn_attn import sides_of
+from .model.placeholders_rnn_attn import PLACEHOLDER, PLACEHOLDERS
 from .model.pretrained_rnn_attn import fingerprint
 from .model.tokenization_rnn_attn import RnnAttnTokenizer
 
@@ -73,9 +74,12 @@ _RUN_OF_WHITE_SPACE = re.compile(f"[{WHITE_SPACE}]+")
 LETTER = r"\p{L}\p{M}"
 # a piece takes the one space before it; letters, digits and signs never share a piece, so that no name of a special
 # token or of a byte, all of which mix signs and letters, can be put together from text
-SUBWORD_PATTERN = f"{SPACE}?[{LETTER}]+|{SPACE}?\\p{{N}}|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]+|{SPACE}"
-WORD_PATTERN = f"{SPACE}?[{LETTER}\\p{{N}}]+|{SPACE}?[^{LETTER}\\p{{N}}{SPACE}]"
-SYMBOL_PATTERN = f"{SPACE}?[^{SPACE}]+"
+# a placeholder is a piece by itself, whatever stands beside it
+PRIVATE = f"{PLACEHOLDERS[0]}-{PLACEHOLDERS[-1]}"
+SIGN = f"[^{LETTER}\\p{{N}}{SPACE}{PRIVATE}]"
+SUBWORD_PATTERN = f"[{PRIVATE}]|{SPACE}?[{LETTER}]+|{SPACE}?\\p{{N}}|{SPACE}?{SIGN}+|{SPACE}"
+WORD_PATTERN = f"{SPACE}(?=[{PRIVATE}])|[{PRIVATE}]|{SPACE}?[{LETTER}\\p{{N}}]+|{SPACE}?{SIGN}"
+SYMBOL_PATTERN = f"{SPACE}(?=[{PRIVATE}])|[{PRIVATE}]|{SPACE}?[^{SPACE}{PRIVATE}]+"
 PATTERNS = {"bpe": SUBWORD_PATTERN, "unigram": SUBWORD_PATTERN, "word": WORD_PATTERN, "symbol": SYMBOL_PATTERN}
 UNICODE_FORMS = {
     "nfc": normalizers.NFC,
@@ -129,9 +133,14 @@ def _untrained(model: models.Model, kind: TokenizerKind, normalizer: normalizers
 
 
 def _train_subwords(
-    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, normalizer: normalizers.Normalizer, min_frequency: int
+    texts: Iterable[str],
+    kind: TokenizerKind,
+    vocab_size: int,
+    normalizer: normalizers.Normalizer,
+    min_frequency: int,
+    reserved: list[str],
 ) -> Tokenizer:
-    unk_token, reserved = SPECIAL_TOKENS["unk_token"], [*SPECIAL_TOKENS.values(), *BYTE_TOKENS]
+    unk_token = SPECIAL_TOKENS["unk_token"]
     common = {"vocab_size": vocab_size, "special_tokens": reserved, "show_progress": False}
     if kind == "bpe":
         model = models.BPE(unk_token=unk_token)
@@ -141,25 +150,32 @@ def _train_subwords(
         model, trainer = models.Unigram(), trainers.UnigramTrainer(unk_token=unk_token, **common)
     tokenizer = _untrained(model, kind, normalizer)
     tokenizer.train_from_iterator(texts, trainer=trainer)
-    return _with_byte_fallback(tokenizer)
+    return tokenizer
 
 
-def _with_byte_fallback(tokenizer: Tokenizer) -> Tokenizer:
-    # the trainer takes the bytes as special tokens only; decoding would skip them, so they are made ordinary again
-    state = json.loads(tokenizer.to_str())
-    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in BYTE_TOKENS]
-    state["model"]["byte_fallback"] = True
+def _with_ordinary_tokens(tokenizer: Tokenizer, spells_bytes: bool) -> Tokenizer:
+    # the trainers take bytes and placeholders as special tokens only; decoding would skip them, so they are made
+    # ordinary again
+    state, special = json.loads(tokenizer.to_str()), SPECIAL_TOKENS.values()
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in special]
+    if spells_bytes:
+        state["model"]["byte_fallback"] = True
     return Tokenizer.from_str(json.dumps(state))
 
 
 def _train_words(
-    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, normalizer: normalizers.Normalizer, min_frequency: int
+    texts: Iterable[str],
+    kind: TokenizerKind,
+    vocab_size: int,
+    normalizer: normalizers.Normalizer,
+    min_frequency: int,
+    reserved: list[str],
 ) -> Tokenizer:
     tokenizer = _untrained(models.WordLevel(unk_token=SPECIAL_TOKENS["unk_token"]), kind, normalizer)
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS.values()),
+        special_tokens=reserved,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer=trainer)
@@ -167,12 +183,17 @@ def _train_words(
 
 
 def _train_characters(
-    texts: Iterable[str], kind: TokenizerKind, vocab_size: int, normalizer: normalizers.Normalizer, min_frequency: int
+    texts: Iterable[str],
+    kind: TokenizerKind,
+    vocab_size: int,
+    normalizer: normalizers.Normalizer,
+    min_frequency: int,
+    reserved: list[str],
 ) -> Tokenizer:
     counts = Counter(chain.from_iterable(normalizer.normalize_str(text) for text in texts))
     kept = [char for char in counts if counts[char] >= min_frequency]
     kept.sort(key=lambda char: (-counts[char], char))
-    names = [*SPECIAL_TOKENS.values(), *kept][:vocab_size]
+    names = [*reserved, *kept][:vocab_size]
     vocab = {name: index for index, name in enumerate(names)}
     # BPE without merges leaves every character alone and needs no splitting of the text into words of one character
     tokenizer = _untrained(models.BPE(vocab, [], unk_token=SPECIAL_TOKENS["unk_token"]), kind, normalizer)
@@ -205,9 +226,15 @@ def _train_side(
     normalization: Normalization,
     lowercase: bool,
     min_frequency: int,
+    placeholders: bool,
 ) -> Tokenizer:
-    tokenizer = TRAINERS[kind](texts, kind, vocab_size, _normalizer(kind, lowercase, normalization), min_frequency)
-    _check_result(tokenizer, kind, vocab_size)
+    normalizer, reserved = _normalizer(kind, lowercase, normalization), _reserved(kind, placeholders)
+    if placeholders:
+        # some trainers would give them a second entry
+        texts = (PLACEHOLDER.sub(" ", text) for text in texts)
+    tokenizer = TRAINERS[kind](texts, kind, vocab_size, normalizer, min_frequency, reserved)
+    tokenizer = _with_ordinary_tokens(tokenizer, BYTE_TOKENS[0] in reserved)
+    _check_result(tokenizer, kind, vocab_size, len(reserved))
     end_with(tokenizer, SPECIAL_TOKENS["eos_token"])
     return tokenizer
 
@@ -222,6 +249,7 @@ def check_options(
     joint: bool,
     lowercase: bool,
     min_frequency: int,
+    placeholders: bool = False,
 ):
     """Raises a ValueError for options of [`train_tokenizer`] that are unknown, too small, or exclude each other."""
     if joint and not (target_kind is None and target_vocab_size is None and target_normalization is None):
@@ -238,10 +266,10 @@ def check_options(
         if name not in get_args(Normalization):
             raise ValueError(f"Expected normalization to be one of {', '.join(get_args(Normalization))}, got {name!r}.")
     for side_kind, size in ((kind, vocab_size), (target_kind or kind, target_vocab_size or vocab_size)):
-        _check_side(side_kind, size, min_frequency)
+        _check_side(side_kind, size, min_frequency, placeholders)
 
 
-def _check_side(kind: str, vocab_size: int, min_frequency: int):
+def _check_side(kind: str, vocab_size: int, min_frequency: int, placeholders: bool):
     if kind not in get_args(TokenizerKind):
         raise ValueError(f"Expected kind to be one of {', '.join(get_args(TokenizerKind))}, got {kind!r}.")
     if min_frequency < 1:
@@ -251,7 +279,7 @@ def _check_side(kind: str, vocab_size: int, min_frequency: int):
             f"min_frequency={min_frequency} has no meaning for kind='unigram', which keeps the pieces that explain the "
             "text best. Leave min_frequency out, or choose kind='bpe'."
         )
-    reserved = _reserved(kind)
+    reserved = len(_reserved(kind, placeholders))
     if vocab_size <= reserved:
         raise ValueError(
             f"Expected vocab_size above {reserved} for kind={kind!r}, got {vocab_size}: {reserved} entries are taken "
@@ -259,13 +287,18 @@ def _check_side(kind: str, vocab_size: int, min_frequency: int):
         )
 
 
-def _reserved(kind: str) -> int:
-    return len(SPECIAL_TOKENS) + (len(BYTE_TOKENS) if kind in ("bpe", "unigram") else 0)
+def _reserved(kind: str, placeholders: bool) -> list[str]:
+    """Returns the entries of a vocabulary that no text has to hold."""
+    tokens = [*SPECIAL_TOKENS.values(), *(BYTE_TOKENS if kind in ("bpe", "unigram") else [])]
+    if placeholders and kind in ("word", "symbol"):
+        # elsewhere it is a token of words
+        tokens.append(SPACE)
+    return [*tokens, *(PLACEHOLDERS if placeholders else [])]
 
 
-def _check_result(tokenizer: Tokenizer, kind: str, vocab_size: int):
+def _check_result(tokenizer: Tokenizer, kind: str, vocab_size: int, reserved: int):
     size = tokenizer.get_vocab_size()
-    if size == _reserved(kind):
+    if size == reserved:
         raise ValueError(
             "The text to train the tokenizer on gave no vocabulary. Was the iterator used up before, is the text "
             "empty, or is min_frequency too high?"
@@ -291,6 +324,8 @@ def train_tokenizer(
     lowercase: bool = False,
     min_frequency: PositiveInt = 1,
     features: Iterable[str] = (),
+    placeholders: Iterable[str] = (),
+    known_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast | RnnAttnTokenizer:
     """Trains the tokenizer of a source and a target language on text.
 
@@ -323,6 +358,9 @@ def train_tokenizer(
             With 2 or more, a word model meets `<unk>` in its training.
         features (`Iterable[str]`, *optional*): Strings that are one token each wherever they stand in a source text,
             such as `[PST]`; white space beside them is no part of the text.
+        placeholders (`Iterable[str]`, *optional*): Kinds of pieces that the texts have placeholders for, names in
+            `hf_rnn_attn.model.placeholders_rnn_attn.KINDS`. They are saved with the tokenizer.
+        known_words (`Iterable[str]`, *optional*): Words that are no names, saved with the placeholders.
 
     Returns:
         A plain fast tokenizer of the library if `joint`, otherwise an [`RnnAttnTokenizer`]. `<pad>`, `<s>`, `</s>` and
@@ -344,22 +382,25 @@ def train_tokenizer(
     if isinstance(source, str) or isinstance(target, str):
         raise ValueError("Expected iterables of texts to train a tokenizer, got one string. Pass [text] instead.")
     normal = (normalization, target_normalization)
-    check_options(kind, target_kind, vocab_size, target_vocab_size, *normal, joint, lowercase, min_frequency)
+    sizes, has_placeholders = (vocab_size, target_vocab_size), bool(placeholders := list(placeholders))
+    check_options(kind, target_kind, *sizes, *normal, joint, lowercase, min_frequency, has_placeholders)
     features = sorted(features)
     if features:
         pattern = re.compile("|".join(map(re.escape, features)))
         source = (pattern.sub("", text) for text in source)
-    options = {"lowercase": lowercase, "min_frequency": min_frequency}
+    options = {"lowercase": lowercase, "min_frequency": min_frequency, "placeholders": has_placeholders}
+    settings: dict[str, Any] = {**SPECIAL_TOKENS, **SETTINGS}
+    if placeholders:
+        settings |= {"placeholders": placeholders, "known_words": " ".join(sorted(known_words))}
     if joint:
         backend = _train_side(chain(source, target), kind, vocab_size, normalization, **options)
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **SPECIAL_TOKENS, **SETTINGS)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **settings)
     else:
         target_side = (target_kind or kind, target_vocab_size or vocab_size, target_normalization or normalization)
         tokenizer = RnnAttnTokenizer(
             tokenizer_object=_train_side(source, kind, vocab_size, normalization, **options),
             target_tokenizer_object=_train_side(target, *target_side, **options),
-            **SPECIAL_TOKENS,
-            **SETTINGS,
+            **settings,
         )
     tokens: Any = [AddedToken(feature, lstrip=True, rstrip=True, normalized=False) for feature in features]
     tokenizer.add_tokens(tokens)

@@ -288,6 +288,18 @@ def test_weights_start_as_the_paper_says_and_forget_gates_open():
     assert reverse.sum() == 256
 
 
+@pytest.mark.parametrize("tie", [True, False])
+def test_weights_start_by_the_width_of_their_layer_where_no_range_is_given(tie):
+    sizes = {"encoder_embedding_size": 64, "decoder_embedding_size": 64, "attentional_size": 64}
+    model = RnnAttnForConditionalGeneration(RnnAttnConfig(vocab_size=900, tie_word_embeddings=tie, **sizes))
+    recurrence = model.model.decoder.recurrence
+    embeddings = model.model.decoder.embed_tokens.weight
+    assert embeddings.std().item() == pytest.approx(64**-0.5 if tie else 1, rel=0.02) and not embeddings[0].any()
+    assert recurrence.layers[0].weight_hh_l0.abs().max().item() == pytest.approx(512**-0.5, rel=0.01)
+    assert recurrence.combine.weight.abs().max().item() == pytest.approx(1024**-0.5, rel=0.01)
+    assert tie or model.lm_head.weight.abs().max().item() == pytest.approx(64**-0.5, rel=0.01)
+
+
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("tie", [True, False])
 def test_saving_and_loading_keeps_weights_and_ties(tmp_path, share, tie):

@@ -265,6 +265,6 @@ def test_the_bare_model_brings_its_code_too(folders, tmp_path):
 
 def test_the_configuration_brings_its_code_too(folders, tmp_path):
     AutoConfig.from_pretrained(folders / "joint").save_pretrained(tmp_path)
-    names = ("cache", "checkpoint", "configuration", "pipeline")
+    names = ("cache", "checkpoint", "configuration", "pipeline", "placeholders")
     expected = {f"{name}_rnn_attn.py" for name in names}
     assert {path.name for path in tmp_path.glob("*.py")} == expected

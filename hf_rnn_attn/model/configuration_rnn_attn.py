@@ -119,9 +119,11 @@ class RnnAttnConfig(PreTrainedConfig):
             Whether target embedding and output layer are one matrix.
         share_encoder_decoder_embeddings (`bool`, *optional*, defaults to `False`):
             Whether source and target embedding are one matrix. With both, all three are one.
-        initializer_range (`float`, *optional*, defaults to 0.2):
-            Weights start uniform in [-`initializer_range`, `initializer_range`]; forget gates start with bias 1. The
-            paper has 0.1, with which a model learns to attend later, and a small one perhaps not at all.
+        initializer_range (`float`, *optional*):
+            With a number, weights start uniform in [-`initializer_range`, `initializer_range`]; Luong et al. (2015)
+            have 0.1. Without one, layers start as PyTorch's do, uniform within one over the root of their width, and
+            embeddings from N(0, 1), or N(0, 1 / width) where the output layer is tied to them. Forget gates start with
+            bias 1 either way.
         use_cache (`bool`, *optional*, defaults to `True`): Whether the decoder returns its state for the next step.
         pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id (`int`, *optional*, defaults to 0, 1, 2, 1):
             Special tokens.
@@ -186,7 +188,7 @@ class RnnAttnConfig(PreTrainedConfig):
     input_feeding: bool = True
     tie_word_embeddings: bool = False
     share_encoder_decoder_embeddings: bool = False
-    initializer_range: float | int = 0.2
+    initializer_range: float | int | None = None
     use_cache: bool = True
     is_encoder_decoder: bool = True
     pad_token_id: int | None = 0
@@ -247,8 +249,10 @@ class RnnAttnConfig(PreTrainedConfig):
         for name in ("encoder_dropout", "decoder_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` is a probability and must lie in [0, 1), got {getattr(self, name)}.")
-        if not 0 <= self.initializer_range < math.inf:
-            raise ValueError(f"`initializer_range` must be a number of at least 0, got {self.initializer_range}.")
+        if self.initializer_range is not None and not 0 <= self.initializer_range < math.inf:
+            raise ValueError(
+                f"`initializer_range` must be a number of at least 0 or None, got {self.initializer_range}."
+            )
         # fields of the library, which does not look at their types
         for name, kind, what in _LIBRARY_FIELDS:
             if not isinstance(getattr(self, name, None), (kind, type(None))):

@@ -37,6 +37,7 @@ from transformers import (
 from transformers.utils import logging
 
 from .checkpoint_rnn_attn import load_checkpoint
+from .placeholders_rnn_attn import PLACEHOLDERS, Placeholders, restore
 
 
 logger = logging.get_logger(__name__)
@@ -80,6 +81,8 @@ COUNTS = {
     "min_new_tokens": 0,
     "no_repeat_ngram_size": 0,
 }
+# What `preprocess` adds for `postprocess`
+PASSED_ON = ("names", "source_words", "masked", "pieces")
 # What `generate()` takes besides its parameters and those of the models
 OTHER_ARGUMENTS = {"tokenizer", "assistant_tokenizer", "trust_remote_code"}
 
@@ -185,6 +188,8 @@ def check_values(arguments: Mapping[str, Any]) -> None:
             expected = 'True, False, "only_first", "longest_first" or "do_not_truncate"'
         elif name == "replace_unknown" and not _is_replacement(value):
             expected = "True, False, or a dict from words of the source to words of the output, both of them str"
+        elif name == "glossary" and not _is_glossary(value):
+            expected = "a list of words or phrases, each a str with a letter or digit at both ends"
         else:
             continue
         raise ValueError(f"{name}={_quote(value)}: expected {expected}.")
@@ -200,6 +205,12 @@ def _is_replacement(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(word, str) for entry in value.items() for word in entry)
     return isinstance(value, bool)
+
+
+def _is_glossary(value: Any) -> bool:
+    """Returns whether `glossary` may be this."""
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return is_list and all(isinstance(word, str) and re.fullmatch(r"\w(.*\w)?", word) for word in value)
 
 
 def _quote(value: Any) -> str:
@@ -331,6 +342,11 @@ class Text2TextGenerationPipeline(Pipeline):
     * `avoid_loops` (`bool`, *optional*, defaults to `False`): decodes a text again, without any three tokens twice, if
       the output has some tokens four times in a row or more often, and the text has not. What was sampled, and what the
       call, the task or the checkpoint keeps from repeating, is left as it is.
+    * `names` (`list[str]`, *optional*): what warnings call the texts of a batch, such as `"in.txt:3"`; by default they
+      quote the text.
+    * `glossary` (`Sequence[str]`, *optional*): words and phrases that come out as they went in. For models that were
+      trained with placeholders; these keep numbers, URLs and other pieces of their training's kinds too, each once, and
+      give back a text without letters as it is.
     * everything else goes to `model.generate()`.
 
     Generation parameters come from the call, then from `config.task_specific_params` of the task, then from the
@@ -378,6 +394,7 @@ class Text2TextGenerationPipeline(Pipeline):
             cast(Any, model).check_tokenizer(self.tokenizer)
         parameters = dict(self._task_specific_params().get(self.task, {}))
         self.prefix = parameters.pop("prefix", getattr(model.config, "prefix", None)) or ""
+        self.placeholders = Placeholders.of(self.tokenizer)
         generation_names = GenerationConfig().to_dict()
         self.task_generate_kwargs = {name: value for name, value in parameters.items() if name in generation_names}
 
@@ -406,6 +423,8 @@ class Text2TextGenerationPipeline(Pipeline):
         output_attentions: bool | None = None,
         replace_unknown: bool | Mapping[str, str] | None = None,
         avoid_loops: bool | None = None,
+        names: list[str] | None = None,
+        glossary: Sequence[str] | None = None,
         **forward_params: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Divides the arguments of a call among `preprocess`, `_forward` and `postprocess`."""
@@ -416,7 +435,12 @@ class Text2TextGenerationPipeline(Pipeline):
             forward_params["eos_token_id"] = self._first_token_id(stop_sequence)
         # an empty mapping is a mapping
         replaces = None if replace_unknown is None else replace_unknown is not False
-        preprocess_params = {"truncation": truncation, "return_words": replaces}
+        preprocess_params = {
+            "truncation": truncation,
+            "return_words": replaces,
+            "names": names,
+            "glossary": glossary,
+        }
         extras = {"return_scores": return_scores, "output_attentions": output_attentions, "avoid_loops": avoid_loops}
         forward_params |= _given(extras)
         postprocess_params = {
@@ -430,7 +454,7 @@ class Text2TextGenerationPipeline(Pipeline):
     def _check_names(self, arguments: Mapping[str, Any]) -> None:
         """Raises a ValueError for an argument that neither the pipeline nor `generate()` knows."""
         for name in arguments.keys() - self._generate_arguments:
-            own = FLAGS | STRINGS | COUNTS.keys() | {"return_type", "truncation", "replace_unknown"}
+            own = FLAGS | STRINGS | COUNTS.keys() | {"return_type", "truncation", "replace_unknown", "glossary"}
             nearest = difflib.get_close_matches(name, self._generate_arguments | own, 1)
             advice = f"Did you mean {nearest[0]}?" if nearest else "It takes those of its class and of generate()."
             raise ValueError(f"{name}: the pipeline of {self.task!r} has no such argument. {advice}")
@@ -482,7 +506,13 @@ class Text2TextGenerationPipeline(Pipeline):
         return [records[0] for records in results] if all(len(records) == 1 for records in results) else results
 
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: Any, truncation: Any = False, return_words: bool = False, **languages: str
+        self,
+        inputs: Any,
+        truncation: Any = False,
+        return_words: bool = False,
+        names: list[str] | None = None,
+        glossary: Sequence[str] = (),
+        **languages: str,
     ) -> Any:
         """Turns one text, or a list of them, into the model's inputs.
 
@@ -491,16 +521,20 @@ class Text2TextGenerationPipeline(Pipeline):
             truncation: see the class.
             return_words (`bool`, *optional*, defaults to `False`): whether to add "source_words", for each text the
                 word that each of its tokens stands for.
+            names (`list[str]`, *optional*): see the class.
+            glossary (`Sequence[str]`, *optional*): see the class.
             languages: of a translation.
 
         Raises:
             TypeError: if `inputs` is something else.
+            ValueError: for a glossary and a model without placeholders.
         """
         _check_text(inputs)
         texts: list[str] = inputs if isinstance(inputs, list) else [inputs]
-        names = [f"{reprlib.repr(text)} ({len(text)} characters)" for text in texts]
+        names = names or [f"{reprlib.repr(text)} ({len(text)} characters)" for text in texts]
         most = CHARACTERS_PER_TOKEN * self.max_source_tokens
         cut = [whole_characters(text[:most]) for text in texts]
+        cut, pieces = self._masked(cut, glossary)
         truncates = truncation not in (False, "do_not_truncate")
         limit = min(self.max_source_tokens, self.tokenizer.model_max_length) if truncates else self.max_source_tokens
         settings = {
@@ -519,8 +553,22 @@ class Text2TextGenerationPipeline(Pipeline):
         if return_words:
             features["source_words"] = [self._source_words(self.prefix + text, limit) for text in cut]
         features["names"] = names
-        features["is_blank"] = torch.tensor([_is_blank(text) for text in texts])
+        if pieces:
+            features["masked"], features["pieces"] = cut, pieces
+        features["is_blank"] = torch.tensor(
+            [_is_blank(text) or (bool(pieces) and text == PLACEHOLDERS[0]) for text in cut]
+        )
         return features
+
+    def _masked(self, texts: list[str], glossary: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+        """Returns texts with placeholders, and the pieces of each; no pieces for a model without placeholders."""
+        if self.placeholders is None and glossary:
+            raise ValueError("glossary needs a model that was trained with data.placeholders; this one was not.")
+        if self.placeholders is None:
+            return texts, []
+        placeholders = self.placeholders.with_glossary(glossary) if glossary else self.placeholders
+        masked = [placeholders.mask(text) for text in texts]
+        return [text for text, _ in masked], [pieces for _, pieces in masked]
 
     def _encode(self, texts: list[str], **settings: Any) -> Any:
         """Returns the token ids of texts behind the prefix."""
@@ -549,7 +597,7 @@ class Text2TextGenerationPipeline(Pipeline):
         **generate_kwargs: Any,
     ) -> dict[str, Any]:
         """Decodes one batch; returns token ids, and what `postprocess` needs for the rest of a record."""
-        passed_on = {name: model_inputs.pop(name) for name in ("names", "source_words") if name in model_inputs}
+        passed_on = {name: model_inputs.pop(name) for name in PASSED_ON if name in model_inputs}
         is_blank = model_inputs.pop("is_blank")
         output_attentions = output_attentions or "source_words" in passed_on
         generate_kwargs = self._with_defaults(generate_kwargs)
@@ -557,7 +605,10 @@ class Text2TextGenerationPipeline(Pipeline):
         limit = settings.get("max_new_tokens", settings.get("max_length"))
         if limit is not None:
             self.check_inputs(model_inputs["input_ids"].shape[1], settings.get("min_length", 0), limit)
-        outputs = self._generate(model_inputs, generate_kwargs, output_attentions)
+        if is_blank.all():
+            outputs = self._nothing(model_inputs, settings, output_attentions)
+        else:
+            outputs = self._generate(model_inputs, generate_kwargs, output_attentions)
         if (self.avoids_loops if avoid_loops is None else avoid_loops) and _may_repeat(generate_kwargs, settings):
             guarded = _with_settings(generate_kwargs, **LOOP_GUARD)
             self._decode_loops_again(model_inputs, guarded, outputs, self._is_generated(outputs, settings))
@@ -565,6 +616,8 @@ class Text2TextGenerationPipeline(Pipeline):
         if return_scores:
             outputs["scores"] = self._log_probabilities(model_inputs, outputs["output_ids"], is_generated)
         outputs["is_cut"] = self._is_cut(outputs["output_ids"], is_generated, settings)
+        if "pieces" in passed_on:
+            outputs["places"] = self._places(model_inputs, outputs["output_ids"], is_generated)
         if is_blank.any():
             # There is nothing to read, and a model would invent a sentence
             padding = cast(int, self.tokenizer.pad_token_id)
@@ -595,6 +648,14 @@ class Text2TextGenerationPipeline(Pipeline):
         if output_attentions:
             named["attention"] = attention_of_sequences(outputs).unflatten(0, (batch_size, -1))
         return named
+
+    def _nothing(self, model_inputs: Any, settings: dict[str, Any], output_attentions: bool) -> dict[str, torch.Tensor]:
+        """Returns what `_generate` does for texts that need no model: padding."""
+        batch_size, source_length = model_inputs["input_ids"].shape
+        returned = settings.get("num_return_sequences", 1)
+        padding = model_inputs["input_ids"].new_full((batch_size, returned, 2), self.tokenizer.pad_token_id)
+        attention = padding.new_zeros((batch_size, returned, 1, source_length), dtype=torch.float)
+        return {"output_ids": padding} | ({"attention": attention} if output_attentions else {})
 
     def _is_generated(self, outputs: dict[str, torch.Tensor], settings: dict[str, Any]) -> torch.Tensor:
         """Returns which of the tokens (B, R, T) the model chose: not the prompt, and not the padding behind the end."""
@@ -656,6 +717,26 @@ class Text2TextGenerationPipeline(Pipeline):
         has_end = (_is_end(output_ids, settings) & is_generated).any(-1)
         return (length == limit) & ~(has_end & ("forced_eos_token_id" not in settings))
 
+    def _places(self, model_inputs: Any, output_ids: torch.Tensor, is_generated: torch.Tensor) -> torch.Tensor:
+        """Returns for each placeholder (B, R, P) that an output lacks the token that attends to it most, else -1."""
+        sides = sides_of(self.tokenizer)
+        source_ids, target_ids = (side.convert_tokens_to_ids(PLACEHOLDERS) for side in sides)
+        is_source = model_inputs["input_ids"][..., None] == output_ids.new_tensor(source_ids)
+        is_target = output_ids[..., None] == output_ids.new_tensor(target_ids)
+        is_missing = is_source.any(1)[:, None] & ~is_target.any(2)
+        places = torch.full_like(is_missing, -1, dtype=torch.long)
+        rows = is_missing.any(-1).any(-1).nonzero().flatten()
+        inputs = {name: model_inputs[name][rows] for name in ("input_ids", "attention_mask")}
+        for rank in range(output_ids.shape[1] if len(rows) else 0):
+            sequences = output_ids[rows, rank]
+            outputs = self.model(**inputs, decoder_input_ids=sequences[:, :-1], output_attentions=True, use_cache=False)
+            if not outputs.cross_attentions or outputs.cross_attentions[-1] is None:
+                break
+            attention = outputs.cross_attentions[-1].mean(1) @ is_source[rows].to(outputs.cross_attentions[-1].dtype)
+            attention = attention.masked_fill(~is_generated[rows, rank, 1:, None], -1)
+            places[rows, rank] = torch.where(is_missing[rows, rank], attention.argmax(1) + 1, -1)
+        return places
+
     def _with_defaults(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Returns the arguments for `generate()`: those of the call, and defaults that it does not find by itself."""
         if generate_kwargs.get("generation_config") is not None:
@@ -696,6 +777,8 @@ class Text2TextGenerationPipeline(Pipeline):
             if replace_unknown is not False:
                 dictionary: Mapping[str, str] = {} if replace_unknown is True else replace_unknown
                 texts = self._without_unknown(model_outputs, texts, dictionary, clean_up_tokenization_spaces)
+            if "pieces" in model_outputs:
+                texts = self._restored(model_outputs, texts, clean_up_tokenization_spaces)
             records = [{f"{self.return_name}_text": text} for text in texts]
         if "scores" in model_outputs:
             for record, score in zip(records, model_outputs["scores"].flatten().tolist(), strict=True):
@@ -704,6 +787,22 @@ class Text2TextGenerationPipeline(Pipeline):
             for record, sequence in zip(records, self._attended(model_outputs), strict=True):
                 record.update(self._attention_record(*sequence))
         return records
+
+    def _restored(
+        self, model_outputs: dict[str, Any], texts: list[str], clean_up_tokenization_spaces: bool
+    ) -> list[str]:
+        """Returns the texts with pieces of the source in the places of placeholders."""
+        returned, restored = model_outputs["output_ids"].shape[1], []
+        sequences = (model_outputs[name].flatten(0, 1) for name in ("output_ids", "places"))
+        for row, (text, output_ids, tokens) in enumerate(zip(texts, *sequences, strict=True)):
+            places = {
+                number: len(self._decode(output_ids[: token + 1], clean_up_tokenization_spaces))
+                for number, token in enumerate(tokens.tolist())
+                if token >= 0
+            }
+            masked, pieces = (model_outputs[name][row // returned] for name in ("masked", "pieces"))
+            restored.append(restore(text, masked, pieces, places))
+        return restored
 
     def _decode(self, output_ids: Any, clean_up_tokenization_spaces: bool, skip_special_tokens: bool = True) -> str:
         """Returns the text of one sequence."""

@@ -289,17 +289,21 @@ class RnnAttnPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Gives the weights of one layer their first values.
 
-        They are uniform (Luong et al. 2015, §4.1). Biases are zero but for forget gates (Jozefowicz et al. 2015).
+        Biases are zero but for forget gates (Jozefowicz et al. 2015).
         """
         if not isinstance(module, (nn.Linear, nn.Embedding, nn.RNNBase)):
             return
-        bound = self.config.initializer_range
         for name, parameter in module.named_parameters(recurse=False):
             if getattr(parameter, "_is_hf_initialized", False):
                 continue  # loaded; the slices below do not carry the flag
             if "bias" in name:
                 init.zeros_(parameter)
+            elif self.config.initializer_range is not None:
+                init.uniform_(parameter, -self.config.initializer_range, self.config.initializer_range)
+            elif isinstance(module, nn.Embedding):
+                init.normal_(parameter, std=module.embedding_dim**-0.5 if self.config.tie_word_embeddings else 1.0)
             else:
+                bound = (module.hidden_size if isinstance(module, nn.RNNBase) else module.in_features) ** -0.5
                 init.uniform_(parameter, -bound, bound)
             if isinstance(module, nn.LSTM) and "bias_ih" in name:
                 init.ones_(parameter[module.hidden_size : 2 * module.hidden_size])

@@ -54,14 +54,17 @@ from transformers.training_args import trainer_log_levels
 from ..data import check_corpus, encode_pairs, read_pairs
 from ..evaluation import ERROR_RATES, METRICS, check_edges, load_metric
 from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
+from ..model.placeholders_rnn_attn import KINDS
+from ..packed import OPENERS
 from ..tokenization import check_options, train_tokenizer
+from ..variation import vary_pairs
 from .callbacks import ScheduledSamplingCallback
 
 
 MAX_BYTES = 100_000
 MAX_VALUES = 10_000
 MAX_DEPTH = 20
-FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".gz")
+FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".tmx", ".zip", *OPENERS)
 # what a config says about the vocabulary follows from the tokenizer, so a recipe must not say it
 TOKENIZER_FIELDS = (
     "vocab_size",
@@ -74,6 +77,9 @@ TOKENIZER_FIELDS = (
     "is_encoder_decoder",
 )
 
+
+# and these of a tokenizer from the data
+DATA_OPTIONS = ("features", "placeholders", "known_words")
 
 # the core schema, https://yaml.org/spec/1.2.2/#103-core-schema
 _COLLECTION_TAGS = (yaml.BaseLoader.DEFAULT_SEQUENCE_TAG, yaml.BaseLoader.DEFAULT_MAPPING_TAG)
@@ -106,6 +112,11 @@ class DataSection:
             What `hf_rnn_attn.data.read_pairs` reads: a file, or `{source: file, target: file}` for line-aligned text.
         validation (as `train`, *optional*): Scored during the training as `eval_strategy` says, and at its end.
         test (`dict` from a name to what `train` takes, *optional*): Scored once, at the end of the training.
+        placeholders (`bool` or `list[str]`, *optional*): Kinds of pieces, `true` for all in
+            `hf_rnn_attn.model.placeholders_rnn_attn.KINDS`, that the model sees placeholders for where both sides of a
+            pair hold them. The pipeline does so with every text, and puts the pieces back.
+        variation (`dict`, *optional*): Copies of training pairs in capitals, in small letters and joined: the arguments
+            of [`hf_rnn_attn.variation.vary_pairs`].
         reading (`dict`):
             Keyword arguments of `read_pairs`, such as `source_column`; keys of the section like the others.
         encoding (`dict`): Keyword arguments of `encode_pairs`, such as `max_source_length`; keys of the section like
@@ -115,6 +126,8 @@ class DataSection:
     train: Corpora
     validation: Corpora | None = None
     test: dict[str, Corpora] = dataclasses.field(default_factory=dict)
+    placeholders: bool | Annotated[list[Literal[tuple(KINDS)]], Field(min_length=1)] = False  # pyright: ignore
+    variation: dict[str, Any] = dataclasses.field(default_factory=dict)
     reading: dict[str, Any] = dataclasses.field(default_factory=dict)
     encoding: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -195,7 +208,11 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-_MODEL_TYPES = {"encoder_dropout": Probability, "decoder_dropout": Probability, "initializer_range": PositiveFloat}
+_MODEL_TYPES: dict[str, Any] = {
+    "encoder_dropout": Probability,
+    "decoder_dropout": Probability,
+    "initializer_range": Annotated[float | None, Field(gt=0)],
+}
 # the fields of the library that its own annotations say too little of
 _TRAINING_TYPES: dict[str, Any] = {
     "output_dir": Name,
@@ -302,11 +319,13 @@ _METRICS = _schema(
 _SECTIONS = {
     "data": _schema(
         "data",
-        _parameters(DataSection, "reading", "encoding")
+        _parameters(
+            DataSection, "reading", "encoding", variation=_schema("variation", _parameters(vary_pairs, "pairs")) | None
+        )
         | _parameters(read_pairs, "data")
         | _parameters(encode_pairs, "dataset", "tokenizer"),
     ),
-    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target", "features")),
+    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target", *DATA_OPTIONS)),
     "model": _schema(
         "model",
         {
@@ -459,7 +478,7 @@ def _build_recipe(raw: dict[str, Any], path: Path) -> Recipe:
     return Recipe(
         file=str(path),
         data=_build_data(raw["data"], path),
-        tokenizer=_check_tokenizer(raw["tokenizer"], raw["model"], path),
+        tokenizer=_check_tokenizer(raw["tokenizer"], raw["model"], bool(raw["data"].get("placeholders")), path),
         model=_check_model(raw["model"], path),
         training=_build_training(raw["training"], path),
         generation=_check_generation(raw["generation"], path),
@@ -474,8 +493,9 @@ def _check(raw: dict[str, Any], schema: type[BaseModel], path: Path):
         return
     except ValidationError as error:
         errors, cause = error.errors(include_url=False), error
-    # a key that is spelled wrongly is the reason for one that is missing
-    errors.sort(key=lambda detail: detail["type"] != "extra_forbidden")
+    # a key that is spelled wrongly is the reason for one that is missing; what is wrong inside of a list says more than
+    # that the list is no other type
+    errors.sort(key=lambda detail: (detail["type"] != "extra_forbidden", -len(_place_of(detail, raw))))
     places = [_place_of(detail, raw) for detail in errors]
     name, detail = ".".join(map(str, places[0])), errors[0]
     if detail["type"] == "extra_forbidden":
@@ -553,18 +573,24 @@ def _build_data(raw: dict[str, Any], path: Path) -> DataSection:
         for corpus in corpora if isinstance(corpora, list) else [corpora]:
             with _located(f"{path}: data.{split}"):
                 check_corpus(corpus)
+    if raw.get("variation") and raw.get("features_column") is not None:
+        raise ValueError(f"{path}: data.variation is for sentences, data.features_column for words; remove one of them")
     return DataSection(
         train=_resolve_paths(raw["train"], path.parent),
         validation=_resolve_paths(raw.get("validation"), path.parent),
         test={name: _resolve_paths(value, path.parent) for name, value in raw.get("test", {}).items()},
+        placeholders=raw.get("placeholders") or False,
+        variation=raw.get("variation") or {},
         reading={name: raw[name] for name in raw if name in _parameters(read_pairs)},
         encoding={name: raw[name] for name in raw if name in _parameters(encode_pairs)},
     )
 
 
-def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict[str, Any]:
+def _check_tokenizer(raw: dict[str, Any], model: dict | str, has_placeholders: bool, path: Path) -> dict[str, Any]:
     if isinstance(model, str) and raw:
         raise ValueError(f"{path}: tokenizer: the checkpoint {model!r} brings its tokenizer; remove this section")
+    if isinstance(model, str) and has_placeholders:
+        raise ValueError(f"{path}: data.placeholders: the checkpoint {model!r} brings its own, if any; remove this key")
     # RnnAttnConfig compares sizes alone, and two vocabularies may be of one size
     shared = [name for name in ONE_VOCABULARY_OPTIONS if isinstance(model, dict) and model.get(name)]
     if shared and not raw.get("joint", True):
@@ -574,7 +600,8 @@ def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict
         )
     with _located(f"{path}: tokenizer"):
         defaults = train_tokenizer.__kwdefaults__ or {}
-        check_options(**{name: raw.get(name, default) for name, default in defaults.items() if name != "features"})
+        options = {name: raw.get(name, default) for name, default in defaults.items() if name not in DATA_OPTIONS}
+        check_options(**options, placeholders=has_placeholders)
     return raw
 
 

@@ -37,7 +37,9 @@ from ..model.checkpoint_rnn_attn import load_checkpoint, load_config, load_token
 from ..model.configuration_rnn_attn import RnnAttnConfig
 from ..model.modeling_rnn_attn import RnnAttnForConditionalGeneration
 from ..model.pipeline_rnn_attn import sides_of
+from ..model.placeholders_rnn_attn import KINDS, Placeholders, restore
 from ..tokenization import tokenizer_settings, train_tokenizer
+from ..variation import known_words, mask_pairs, vary_pairs
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
 from .recipe import Recipe, training_arguments
@@ -117,9 +119,11 @@ def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> 
         check_same_run(record, start, arguments, force)
     if arguments.process_index == 0:
         begin(folder, record, start)
+    if recipe.data.variation:
+        pairs["train"] = vary_pairs(pairs["train"], **recipe.data.variation)
     tokenizer = _prepare_tokenizer(recipe, pairs["train"], arguments, start)
     model = _prepare_model(recipe, tokenizer)
-    encoded = _encode_splits(recipe, pairs, tokenizer)
+    encoded = _encode_splits(recipe, _mask_splits(pairs, tokenizer), tokenizer)
     if isinstance(recipe.model, str):
         _warn_of_unknown(recipe.model, tokenizer, encoded["train"])
     trainer = _build_trainer(recipe, arguments, model, tokenizer, encoded)
@@ -168,10 +172,22 @@ def _prepare_tokenizer(
         if arguments.process_index == 0:
             has_features = "features" in (pairs.column_names or ())
             features = set(chain.from_iterable(_column(pairs, "features"))) if has_features else ()
+            kinds = recipe.data.placeholders
+            placeholders: dict[str, Any] = {}
+            if kinds:
+                placeholders["placeholders"] = list(KINDS) if kinds is True else kinds
+                placeholders["known_words"] = known_words(pairs) if "name" in placeholders["placeholders"] else ()
+                pairs = mask_pairs(pairs, Placeholders(*placeholders.values()))
             sides = (_column(pairs, "source"), _column(pairs, "target"))
-            tokenizer = train_tokenizer(*sides, **recipe.tokenizer, features=features)
+            tokenizer = train_tokenizer(*sides, **recipe.tokenizer, features=features, **placeholders)
             tokenizer.save_pretrained(folder)
     return load_tokenizer(folder)
+
+
+def _mask_splits(pairs: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Returns the pairs with the placeholders that the tokenizer knows, if any."""
+    placeholders = Placeholders.of(tokenizer)
+    return pairs if placeholders is None else {name: mask_pairs(some, placeholders) for name, some in pairs.items()}
 
 
 def _column(pairs: Any, name: str) -> Iterator[Any]:
@@ -302,7 +318,7 @@ def _score_splits(
         if recipe.evaluation.group_references:
             rows = rows.select(_first_rows(dataset["source"]))
             dataset, column = group_references(dataset), "references"
-        translations = _translate(trainer, tokenizer, rows)
+        translations = _translate(trainer, tokenizer, rows, dataset["source"])
         scores[split] = score_texts(
             dataset["source"], translations, dataset[column], _load_metrics(recipe), recipe.evaluation.by_length
         )
@@ -317,10 +333,21 @@ def _first_rows(sources: Sequence[str]) -> list[int]:
     return list(rows.values())
 
 
-def _translate(trainer: Seq2SeqTrainer, tokenizer: PreTrainedTokenizerBase, encoded: Any) -> list[str]:
+def _translate(
+    trainer: Seq2SeqTrainer, tokenizer: PreTrainedTokenizerBase, encoded: Any, sources: Sequence[str]
+) -> list[str]:
+    placeholders = Placeholders.of(tokenizer)
+    masked = [placeholders.mask(source) for source in sources] if placeholders else []
+    if placeholders:
+        # the pairs have placeholders only where the references hold the same pieces
+        texts = [text for text, _ in masked]
+        encoded = encode_pairs(Dataset.from_dict({"source": texts, "target": texts}), tokenizer)
     # the trainer's own `generation_num_beams` is for the quick looks during the training
     beams = cast(Any, trainer.model).generation_config.num_beams
     ids: Any = trainer.predict(encoded, num_beams=beams).predictions
     # several processes fill their last batch up with sentences from the beginning
     ids = np.where(ids == -100, cast(int, tokenizer.pad_token_id), ids)[: len(encoded)]
-    return tokenizer.batch_decode(ids, skip_special_tokens=True)
+    texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    if placeholders is None:
+        return texts
+    return [restore(text, *source, {}) for text, source in zip(texts, masked, strict=True)]
