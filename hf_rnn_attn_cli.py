@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 
 PROGRAM = "hf-rnn-attn"
@@ -204,6 +204,13 @@ class _Command(argparse.ArgumentParser):
     def __init__(self, **options: Any):
         super().__init__(**options)
         _add_debug(self, default=argparse.SUPPRESS)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with a line on stderr; says where sentences and files have to stand."""
+        # the option takes several names, and with them what was meant for the command
+        is_missing = message.endswith(": data") or message.endswith(": text")
+        hint = "; put sentences and files before --model, which takes all names after it"
+        super().error(message + (hint if is_missing else ""))
 
 
 def _add_debug(parser: argparse.ArgumentParser, default: Any) -> None:

@@ -53,6 +53,8 @@ __all__ = ["build_parser", "main"]
 PICTURES = (".png", ".svg", ".pdf")
 # words of the source; the last group is open
 LENGTH_EDGES = (8, 12, 16, 20)
+# several outputs may go there
+STREAMS = (os.devnull, "/dev/stdout", "/dev/stderr")
 # words named on stderr, of those that a model cannot say
 NAMED_WORDS = 20
 # of a sentence whose attention is drawn, and of a dictionary
@@ -105,7 +107,7 @@ def evaluate(arguments: Namespace) -> None:
     from .data import group_references
     from .evaluation import load_metric, score_texts
 
-    _check_output(arguments.output)
+    _check_output(arguments.output, arguments.data)
     state = _join_processes(arguments)
     edges = LENGTH_EDGES if arguments.by_length == [] else arguments.by_length or ()
     if list(edges) != sorted(set(edges)):
@@ -378,8 +380,9 @@ def align(arguments: Namespace) -> None:
     """Writes word alignments."""
     from .alignment import AlignmentErrorRate, align, format_links, intersect, learn_dictionary
 
-    _check_output(arguments.output)
-    _check_output(arguments.dictionary)
+    texts = [name for name in (arguments.source, arguments.target, arguments.gold) if name]
+    _check_output(arguments.output, texts)
+    _check_output(arguments.dictionary, [*texts, *([arguments.output] if arguments.output else [])])
     sources, targets, gold = _read_aligned(arguments)
     alignments = align(*load_model(arguments.model), sources, targets, arguments.batch_size)
     if arguments.reverse:
@@ -510,7 +513,11 @@ def _load_translator(models: Sequence[str] | None, beams: int | None, int8: bool
         model, tokenizer = load_model(models[0], **({"dtype": "float32"} if int8 else {}))
     else:
         for name in models:
-            find_model(name)
+            try:
+                find_model(name)
+            except (OSError, ValueError) as error:
+                hint = "what follows --model is the name of a model: put sentences and files before it"
+                raise ValueError(f"{error}; {hint}") from error
         model, tokenizer = load_ensemble(models)
     if options.keys() & {"replace_unknown", "output_attentions"} and _lacks_attention(model):
         raise ValueError(f"{models[0]}: expected a model with attention, this one has none; choose another --model")
@@ -581,10 +588,13 @@ def _check_text(text: str, name: str) -> None:
         raise ValueError(f"{name}: expected UTF-8, got {text!r}") from error
 
 
-def _check_output(path: str | None) -> None:
-    """Raises for a file that cannot be written, before hours are spent on what was to be in it."""
+def _check_output(path: str | None, others: Sequence[str] = ()) -> None:
+    """Raises for a file that cannot be written, or that is one of `others`, before hours are spent on its content."""
     if path is None:
         return
+    for other in others:
+        if os.path.realpath(path) == os.path.realpath(other) and path not in STREAMS:
+            raise ValueError(f"{path}: expected another file to write than {other}, which it would replace")
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path or "."):
         raise ValueError(f"{path}: expected a file to write, got a folder")

@@ -100,6 +100,8 @@ class Columns(NamedTuple):
         given = [self.source, self.target, *([] if self.features is None else [self.features])]
         if self.has_numbers and not all(isinstance(column, int) and column >= 1 for column in given):
             raise DataError(f"expected names of columns, or numbers from 1 for all that are read, got {given}")
+        if len(set(self.names)) < len(self.names):
+            raise DataError(f"expected another column for each side, got {', '.join(map(repr, self.names))}")
 
 
 class Tally:
@@ -196,6 +198,8 @@ def read_pairs(
         raise ValueError(f"on_bad_rows must be 'error' or 'skip', got {on_bad_rows!r}")
     # a tuple, because `from_generator` takes a list for shards, and each worker would count the bad rows of some files
     corpora = tuple(data) if isinstance(data, list) else (data,)
+    if not features_separator:
+        raise DataError("features_separator: expected at least one character, got ''")
     columns = Columns(source_column, target_column, features_column)
     columns.check()
     for corpus in corpora:
@@ -244,10 +248,12 @@ def _write_table(parts: list[pa.Table]) -> Dataset:
 
 def check_corpus(corpus: Any):
     """Raises a ValueError for what [`read_pairs`] cannot read whatever files there are."""
-    if isinstance(corpus, (str, Path)):
+    if isinstance(corpus, (str, Path)) and corpus != "":
         return
     keys = {"source", "target"} if _is_aligned(corpus) else {"path"}
-    if not isinstance(corpus, Mapping) or any(not isinstance(corpus.get(key), (str, Path)) for key in keys):
+    if not isinstance(corpus, Mapping) or any(
+        not isinstance(corpus.get(key), (str, Path)) or corpus[key] == "" for key in keys
+    ):
         raise DataError(
             "expected a file, {'source': file, 'target': file}, or keyword arguments of datasets.load_dataset with "
             f"'path', got {corpus!r:.100}"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user can do wrong, and what can befall a command: a line, an exit status, and nothing lost."""
 
+import contextlib
 import errno
 import io
 import json
@@ -318,6 +319,44 @@ WRITING = {
     "align": ["align", "model", "in.txt", "out.txt", "-o", "{}"],
     "align_dictionary": ["align", "model", "in.txt", "out.txt", "--dictionary", "{}"],
 }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "other"),
+    [
+        (["evaluate", "pairs.tsv", "-o", "pairs.tsv"], "pairs.tsv", "pairs.tsv"),
+        (["evaluate", "in.txt", "out.txt", "-o", "./out.txt"], "./out.txt", "out.txt"),
+        (["align", "model", "in.txt", "out.txt", "-o", "in.txt"], "in.txt", "in.txt"),
+        (["align", "model", "in.txt", "out.txt", "-o", "link.txt"], "link.txt", "out.txt"),
+        (["align", "model", "in.txt", "out.txt", "--dictionary", "out.txt"], "out.txt", "out.txt"),
+        (["align", "model", "in.txt", "out.txt", "--gold", "gold.txt", "-o", "gold.txt"], "gold.txt", "gold.txt"),
+        (["align", "model", "in.txt", "out.txt", "-o", "new.txt", "--dictionary", "new.txt"], "new.txt", "new.txt"),
+    ],
+)
+def test_an_output_does_not_replace_what_the_command_reads_or_writes(arguments, path, other, place, refused):
+    (place / "gold.txt").write_text("0-0\n\n0-0\n", "utf-8")
+    (place / "link.txt").symlink_to("out.txt")
+    before = {file.name: file.read_bytes() for file in place.iterdir() if file.is_file()}
+    assert f"{path}: expected another file to write than {other}, which it would replace" in refused(*arguments)
+    assert before == {file.name: file.read_bytes() for file in place.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["translate", "--model", "model", "ein hund"],
+        ["translate", "--model", "model", "in.txt"],
+        ["translate", "--beams", "2", "--model", "model", "ein hund", "zwei"],
+        ["evaluate", "--model", "model", "pairs.tsv"],
+        ["attention", "-o", "picture.html", "--model", "model", "ein hund"],
+    ],
+)
+def test_what_follows_the_model_is_said_to_belong_before_it(arguments, place, capsys):
+    with pytest.raises(SystemExit) if arguments[0] != "translate" else contextlib.nullcontext() as stop:
+        assert cli.main(arguments) == 2
+    assert stop is None or stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert "put sentences and files before" in line
 
 
 @pytest.mark.parametrize("command", WRITING)

@@ -461,6 +461,22 @@ def test_columns_are_two_names_or_two_numbers(tmp_path, columns):
     assert str(list(columns)) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "columns", [(1, 1, None), ("de", "de", None), (1, 2, 1), ("de", "en", "en"), (None, "source", None)]
+)
+def test_one_column_for_two_sides_is_refused(tmp_path, columns):
+    write_text(tmp_path / "x.tsv", "de\ten\na\tb\n")
+    names = dict(zip(("source_column", "target_column", "features_column"), columns, strict=True))
+    with pytest.raises(DataError, match="expected another column for each side"):
+        read_pairs(tmp_path / "x.tsv", **names)
+
+
+def test_an_empty_separator_is_refused(tmp_path):
+    write_text(tmp_path / "x.tsv", "V;PST\ta\tb\n")
+    with pytest.raises(DataError, match="features_separator: expected at least one character, got ''"):
+        read_pairs(tmp_path / "x.tsv", source_column=2, target_column=3, features_column=1, features_separator="")
+
+
 @pytest.mark.parametrize("first", ["so\tsuch", "the\tde", "en\tʊn", "Deutsch\tGerman", "I\tid"])
 def test_words_are_no_header(tmp_path, first):
     write_text(tmp_path / "x.tsv", f"{first}\na\tb\n")

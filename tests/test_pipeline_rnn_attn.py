@@ -671,6 +671,8 @@ def test_the_search_stays_the_fast_one_where_scores_are_asked_for(tokenizer, mon
     [
         ({"replace_unknown": "abc"}, "replace_unknown='abc': expected True, False, or a dict"),
         ({"replace_unknown": 1}, "replace_unknown=1: expected True"),
+        ({"generation_config": {}}, "generation_config={}: expected a GenerationConfig"),
+        ({"generation_config": "beam"}, "generation_config='beam': expected a GenerationConfig"),
         ({"replace_unknown": ["a"]}, "expected True, False, or a dict"),
         ({"replace_unknown": {"hund": 5}}, "a dict from words of the source to words of the output"),
         ({"replace_unknown": {5: "dog"}}, "both of them str"),

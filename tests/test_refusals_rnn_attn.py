@@ -142,7 +142,22 @@ def test_a_decoder_mask_of_other_values_is_refused(value):
         make_model()(**INPUTS, decoder_input_ids=BATCH, decoder_attention_mask=torch.full((2, 7), value))
 
 
-@pytest.mark.parametrize("shape", [(2, 6), (1, 7), (2, 7, 7)])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("skip_logits", [False, True])
+def test_a_share_of_smoothing_beyond_its_range_is_refused(value, skip_logits):
+    with pytest.raises(ValueError, match="`label_smoothing_factor`: expected a number from 0 to 1, got"):
+        make_model()(**INPUTS, labels=LABELS, label_smoothing_factor=value, skip_logits=skip_logits)
+
+
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask", "labels", "decoder_input_ids"])
+@pytest.mark.parametrize("convert", [torch.Tensor.tolist, torch.Tensor.numpy, str], ids=["list", "array", "text"])
+def test_what_is_no_tensor_is_refused(name, convert):
+    arguments = {**INPUTS, "labels": LABELS} | ({name: BATCH} if name not in ("labels",) else {})
+    with pytest.raises(ValueError, match=f"Expected `{name}` as a tensor, got a "):
+        make_model()(**arguments | {name: convert(arguments[name])})
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (2, 9), (1, 7), (2, 7, 7)])
 def test_a_decoder_mask_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match="one entry for each token, got"):
         make_model()(**INPUTS, decoder_input_ids=BATCH, decoder_attention_mask=torch.ones(shape))

@@ -165,7 +165,11 @@ class RnnAttnDecoder(RnnAttnPreTrainedModel):
             )
         keep_mask = None
         if attention_mask is not None:
-            keep_mask = boolean_mask(attention_mask[:, -embeddings.shape[1] :], embeddings)
+            # of a sequence that goes on, the mask may cover the past too
+            covered = attention_mask
+            if cache is not None and cache.state is not None:
+                covered = attention_mask[:, -embeddings.shape[1] :]
+            keep_mask = boolean_mask(covered, embeddings)
         use_cache = self.config.use_cache if use_cache is None else use_cache
         if use_cache and cache is None:
             cache = RnnAttnCache(self.config.decoder_layers)

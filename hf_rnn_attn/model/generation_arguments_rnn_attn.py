@@ -76,6 +76,14 @@ TOKENS = (
 TOKEN_LISTS = ("begin_suppress_tokens", "suppress_tokens")
 SOURCES = ("inputs", "input_ids", "inputs_embeds", "encoder_outputs")
 TENSORS = (*SOURCES[:3], "attention_mask", "decoder_attention_mask", "decoder_input_ids")
+# what an object has to have
+METHODS: dict[str, tuple[str, ...]] = {
+    "assistant_model": ("generate",),
+    "logits_processor": ("__iter__", "__len__"),
+    "prefix_allowed_tokens_fn": ("__call__",),
+    "stopping_criteria": ("__iter__", "__len__"),
+    "streamer": ("put", "end"),
+}
 # compare target tokens with source tokens
 ONE_VOCABULARY = ("encoder_no_repeat_ngram_size", "encoder_repetition_penalty")
 
@@ -119,15 +127,24 @@ def _expectation(name: str, value: Any, vocab_size: int) -> str | None:
     elif name in (*TOKENS, *TOKEN_LISTS):
         ids = value.tolist() if hasattr(value, "tolist") else value
         ids = ids if isinstance(ids, (list, tuple)) or name in TOKEN_LISTS else [ids]
-        is_right = isinstance(ids, (list, tuple)) and all(
-            _is_a(Integral, token) and 0 <= token < vocab_size for token in cast(list[Any], ids)
-        )
+        is_right = (ids == [] and name in TOKEN_LISTS) or _are_tokens(ids, vocab_size)
         expected = f"tokens of the target vocabulary, from 0 to {vocab_size - 1}"
     elif name == "bad_words_ids":
-        is_right, expected = isinstance(value, list) and all(cast(list[Any], value)), "lists of at least one token"
+        words = cast(list[Any], value) if isinstance(value, list) else [None]
+        is_right = all(_are_tokens(word, vocab_size) for word in words)
+        expected = f"lists of at least one token, from 0 to {vocab_size - 1}"
     elif name == "sequence_bias":
-        biases = list(value.values() if isinstance(value, dict) else [pair[-1] for pair in value])
-        is_right, expected = all(_is_a(Real, bias) and math.isfinite(bias) for bias in biases), "finite biases"
+        is_right = isinstance(value, (dict, list))
+        pairs = list(value.items() if isinstance(value, dict) else value) if is_right else []
+        is_right = is_right and all(
+            isinstance(pair, (list, tuple))
+            and len(pair) == 2
+            and _are_tokens(pair[0], vocab_size)
+            and _is_a(Real, pair[1])
+            and math.isfinite(pair[1])
+            for pair in cast(list[Any], pairs)
+        )
+        expected = f"finite biases of sequences of tokens, from 0 to {vocab_size - 1}"
     elif name == "exponential_decay_length_penalty":
         is_right = isinstance(value, (list, tuple)) and len(cast(list[Any], value)) == 2
         is_right = is_right and all(_is_a(Real, part) and 0 <= part < 1e4 for part in value)
@@ -137,6 +154,13 @@ def _expectation(name: str, value: Any, vocab_size: int) -> str | None:
     else:
         return None
     return None if is_right else expected
+
+
+def _are_tokens(ids: Any, vocab_size: int) -> bool:
+    """Returns whether `ids` are one or several tokens of a vocabulary."""
+    if not isinstance(ids, (list, tuple)) or not ids:
+        return False
+    return all(_is_a(Integral, token) and 0 <= token < vocab_size for token in cast(list[Any], ids))
 
 
 def _is_a(kind: type, value: Any) -> bool:
@@ -161,6 +185,12 @@ def check_inputs(inputs: Mapping[str, Any], generation_config: Any) -> None:
     for name in TENSORS:
         if not isinstance(inputs.get(name), (torch.Tensor, type(None))):
             raise ValueError(f"`{name}`: expected a tensor, got a {type(inputs[name]).__name__}.")
+    for name, methods in METHODS.items():
+        given = inputs.get(name)
+        if given is not None and not all(hasattr(given, method) for method in methods):
+            raise ValueError(
+                f"`{name}`: expected an object with {' and '.join(methods)}, got a {type(given).__name__}."
+            )
     sources = [inputs[name] for name in SOURCES if inputs.get(name) is not None]
     prompt = inputs.get("decoder_input_ids")
     if not sources:

@@ -18,7 +18,7 @@ from .encoder_rnn_attn import RnnAttnEncoder, RnnAttnEncoderOutput
 from .generation_rnn_attn import RnnAttnGenerationMixin
 from .loss_rnn_attn import logits_loss, output_layer_loss
 from .pointer_rnn_attn import PointerGenerator
-from .pretrained_rnn_attn import RnnAttnPreTrainedModel, check_known_arguments, check_labels, look_up
+from .pretrained_rnn_attn import RnnAttnPreTrainedModel, check_known_arguments, check_labels, check_tensor, look_up
 
 
 logger = logging.get_logger(__name__)
@@ -303,6 +303,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         """
         if labels is not None:
             given = decoder_inputs_embeds if decoder_input_ids is None else decoder_input_ids
+            if given is not None:
+                check_tensor(given, "decoder_inputs_embeds" if decoder_input_ids is None else "decoder_input_ids")
             check_labels(labels, cast(int, self.config.decoder_vocab_size), None if given is None else given.shape[:2])
             if use_cache:
                 logger.warning_once("`use_cache=True` has no use together with `labels`; it is set to `False`.")
@@ -415,6 +417,8 @@ class RnnAttnForConditionalGeneration(RnnAttnPreTrainedModel, RnnAttnGenerationM
         **kwargs: Any,
     ) -> torch.Tensor:
         """Returns the mean loss of the labels, without logits from the states (B, T, A) and the output layer."""
+        if not 0 <= label_smoothing_factor <= 1:
+            raise ValueError(f"`label_smoothing_factor`: expected a number from 0 to 1, got {label_smoothing_factor}.")
         if logits is None:
             loss = output_layer_loss(states, self.lm_head.weight, self.lm_head.bias, labels, label_smoothing_factor)
         else:

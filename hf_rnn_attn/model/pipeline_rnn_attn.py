@@ -182,6 +182,8 @@ def check_values(arguments: Mapping[str, Any]) -> None:
             expected = f"a whole number of at least {COUNTS[name]}"
         elif name == "return_type" and not isinstance(value, ReturnType):
             expected = "ReturnType.TENSORS or ReturnType.TEXT"
+        elif name == "generation_config" and not isinstance(value, GenerationConfig):
+            expected = "a GenerationConfig"
         elif name == "truncation" and value not in (True, False, "only_first", "longest_first", "do_not_truncate"):
             expected = 'True, False, "only_first", "longest_first" or "do_not_truncate"'
         elif name == "replace_unknown" and not _is_replacement(value):
@@ -630,7 +632,7 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def _settings(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Returns the generation parameters of a call that are set, wherever they are set."""
-        config = generate_kwargs.get("generation_config", self.model.generation_config)
+        config = generate_kwargs.get("generation_config") or self.model.generation_config
         return _given(config.to_dict()) | _given(generate_kwargs)
 
     def _generate(
@@ -737,7 +739,7 @@ class Text2TextGenerationPipeline(Pipeline):
 
     def _with_defaults(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Returns the arguments for `generate()`: those of the call, and defaults that it does not find by itself."""
-        if "generation_config" in generate_kwargs:
+        if generate_kwargs.get("generation_config") is not None:
             return generate_kwargs
         arguments = {**self.task_generate_kwargs, **generate_kwargs}
         if LENGTH_LIMITS & generate_kwargs.keys():
@@ -764,7 +766,10 @@ class Text2TextGenerationPipeline(Pipeline):
         sequences = model_outputs["output_ids"].flatten(0, 1)
         for name, is_cut in zip(model_outputs["names"], model_outputs["is_cut"], strict=True):
             if is_cut.any():
-                logger.warning(f"The output for {name} was cut off at the length limit. Raise it: max_new_tokens=400.")
+                logger.warning(
+                    f"The output for {name} was cut off at the length limit. Raise `max_new_tokens` in the call or in"
+                    " generation_config.json."
+                )
         if return_type == ReturnType.TENSORS:
             records: list[dict[str, Any]] = [{f"{self.return_name}_token_ids": output_ids} for output_ids in sequences]
         else:

@@ -55,6 +55,7 @@ def embed_tokens(
         return table(input_ids) if inputs_embeds is None else inputs_embeds
     tokens: Any = input_ids if inputs_embeds is None else inputs_embeds
     width = () if inputs_embeds is None else (table.embedding_dim,)
+    check_tensor(tokens, f"{side}input_ids" if inputs_embeds is None else f"{side}inputs_embeds")
     if tokens.dim() != 2 + len(width) or tokens.shape[2:] != width or 0 in tokens.shape:
         name, shape = ("input_ids", "") if inputs_embeds is None else ("inputs_embeds", f", {table.embedding_dim}")
         raise ValueError(
@@ -62,6 +63,12 @@ def embed_tokens(
             f"{tuple(tokens.shape)}."
         )
     return look_up(table, tokens, side) if inputs_embeds is None else inputs_embeds
+
+
+def check_tensor(value: Any, name: str) -> None:
+    """Raises a ValueError for an argument that is no tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(f"Expected `{name}` as a tensor, got a {type(value).__name__}. Pass `torch.tensor({name})`.")
 
 
 def look_up(table: nn.Embedding, input_ids: torch.Tensor, side: str) -> torch.Tensor:
@@ -95,6 +102,7 @@ def check_labels(labels: torch.Tensor, vocab_size: int, decoder_shape: tuple[int
     Raises:
         ValueError: for another type, shape or value.
     """
+    check_tensor(labels, "labels")
     if labels.dim() != 2 or (decoder_shape is not None and labels.shape != decoder_shape):
         expected = "(sentences, length)" if decoder_shape is None else f"{tuple(decoder_shape)}, that of the inputs"
         raise ValueError(f"Expected labels of shape {expected}, got {tuple(labels.shape)}.")
@@ -132,6 +140,8 @@ def check_mask_values(attention_mask: torch.Tensor | None) -> None:
     Raises:
         ValueError: if the mask has other values than 0 and 1, or `True` and `False`.
     """
+    if attention_mask is not None:
+        check_tensor(attention_mask, "attention_mask")
     if attention_mask is None or attention_mask.dtype == torch.bool or torch.compiler.is_compiling():
         return
     if not ((attention_mask == 0) | (attention_mask == 1)).all():
