@@ -288,8 +288,18 @@ def _translate_on_cluster(arguments: Namespace) -> None:
     if not (arguments.input and arguments.output):
         raise ValueError("--ray translates files into a folder; expected --input and --output")
     models = _model_names(arguments.models)
-    if arguments.replace_unknown or len(models) > 1:
-        raise ValueError("--ray takes one model, and no --replace-unknown; translate without it")
+    if len(models) > 1:
+        raise ValueError(f"--ray takes one model, got {len(models)}")
+    given = {
+        "replace-unknown": arguments.replace_unknown,
+        "n-best": arguments.n_best > 1,
+        "format": arguments.format != "text",
+        "split": arguments.split,
+        "keep-loops": arguments.keep_loops,
+        "max-new-tokens": arguments.max_new_tokens,
+    }
+    if refused := [f"--{name}" for name, is_given in given.items() if is_given]:
+        raise ValueError(f"--ray does not take {' and '.join(refused)}; translate without it")
     try:
         import ray
 

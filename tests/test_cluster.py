@@ -238,8 +238,11 @@ def test_a_file_that_cannot_be_read_is_named(name, content, message, tmp_path):
     [
         (["ein hund"], "expected --input and --output"),
         (["-i", "in/*"], "expected --input and --output"),
-        (["-i", "in/*", "-o", "out", "--model", "de-en", "en-de"], "--ray takes one model"),
-        (["-i", "in/*", "-o", "out", "--replace-unknown"], "no --replace-unknown"),
+        (["-i", "in/*", "-o", "out", "--model", "de-en", "en-de"], "--ray takes one model, got 2"),
+        (["-i", "in/*", "-o", "out", "--n-best", "3"], "--ray does not take --n-best"),
+        (["-i", "in/*", "-o", "out", "--keep-loops", "--format", "tsv"], "not take --format and --keep-loops"),
+        (["-i", "in/*", "-o", "out", "--split", "de", "--max-new-tokens", "5"], "--split and --max-new-tokens"),
+        (["-i", "in/*", "-o", "out", "--replace-unknown"], "--ray does not take --replace-unknown"),
     ],
 )
 def test_what_a_cluster_does_not_do_is_refused(arguments, message, capsys):
