@@ -70,15 +70,6 @@ class Int8Product:
         product = self._multiply(steps, None).mul_(largest)
         return product if self.bias is None else product.add_(self.bias)
 
-    def add_to(self, sums: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Returns `sums` (N, out) and the products of `rows` (N, in), of a known limit; overwrites `sums`."""
-        if self.packed is None:
-            return sums.add_(self(rows))
-        options = (1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "")
-        return torch.ops.onednn.qlinear_pointwise.binary(
-            self._round(rows), 1.0, ZERO_POINT, self.packed, self.scale, self.zeros, sums, self.bias, *options
-        )
-
     def _round(self, rows: torch.Tensor) -> torch.Tensor:
         # embeddings that a caller gives may lie outside of the table's range
         return torch.addcmul(self.centre, rows, self.steps).clamp_(0, 2 * STEPS).to(torch.uint8)
@@ -235,16 +226,14 @@ class Int8Layer(nn.Module):
 
     def pack(self) -> None:
         """Brings the weights into the layout of the kernel; to be repeated when they have been loaded."""
-        inputs, states = (
-            [self.cell.spread(cast(Int8Weight, part), places) for part in parts]
-            for parts, places in ((self.inputs, self.cell.input_gates), (self.states, self.cell.state_gates))
-        )
-        self.input_products = [Int8Product(weight.flatten(0, 1), bias.flatten(), self.limit) for weight, bias in inputs]
-        # both directions as one layer with weights in blocks: gates (G, directions, H), states (directions, H)
-        weights, biases = zip(*states, strict=True)
-        blocks = torch.stack([torch.block_diag(*gate) for gate in zip(*weights, strict=True)])
+        self.input_product = self._join(self.inputs, self.cell.input_gates, self.limit)
         # a state is a product of numbers in [-1, 1], or an average of them
-        self.state_product = Int8Product(blocks.flatten(0, 1), torch.stack(biases, 1).flatten(), 1.0)
+        self.state_product = self._join(self.states, self.cell.state_gates, 1.0)
+
+    def _join(self, directions: nn.ModuleList, places: tuple[int, ...], limit: float | None) -> Int8Product:
+        """Returns one product for both directions, (directions * G * H, in)."""
+        weights, biases = zip(*(self.cell.spread(cast(Int8Weight, part), places) for part in directions), strict=True)
+        return Int8Product(torch.stack(weights).flatten(0, 2), torch.stack(biases).flatten(), limit)
 
     def forward(self, inputs: torch.Tensor | PackedSequence) -> tuple[Any, Any]:
         """Returns outputs and last state, as torch's layer does."""
@@ -255,24 +244,28 @@ class Int8Layer(nn.Module):
         counts = inputs.batch_sizes
         # both directions take their steps together: the second reads each sentence from its end
         orders = [slice(None), _reversed_order(counts)][: len(self.inputs)]
-        shares = [product(inputs.data)[order] for product, order in zip(self.input_products, orders, strict=True)]
-        gates = torch.stack([share.unflatten(1, (-1, self.hidden_size)) for share in shares], 2).flatten(1)
-        rows, width = int(counts[0]), len(orders) * self.hidden_size
-        state = tuple(gates.new_zeros(rows, width) for _ in range(self.state_count))
+        directions, rows = len(orders), int(counts[0])
+        shares = self.input_product(inputs.data).chunk(directions, 1)
+        gates = torch.stack([share[order] for share, order in zip(shares, orders, strict=True)])
+        width = gates.shape[2]
+        state = tuple(gates.new_zeros(directions, rows, self.hidden_size) for _ in range(self.state_count))
         outputs, ended = [], []
-        for sums in gates.split(counts.tolist()):
-            if (count := len(sums)) < rows:
-                ended.append(tuple(part[count:] for part in state))
-                state, rows = tuple(part[:count] for part in state), count
-            state = self.cell.step(self.state_product.add_to(sums, state[0]), state)
+        for sums in gates.split(counts.tolist(), 1):
+            if (count := sums.shape[1]) < rows:
+                ended.append(tuple(part[:, count:] for part in state))
+                state, rows = tuple(part[:, :count] for part in state), count
+            product = self.state_product(state[0].flatten(0, 1))
+            # of each direction its own part
+            stride = directions * width
+            sums = sums + product.as_strided((directions, count, width), (count * stride + width, stride, 1))
+            state = self.cell.step(sums, state)
             outputs.append(state[0])
+        state = tuple(torch.cat(parts, 1) for parts in zip(state, *reversed(ended), strict=True))
         # whole steps: see the attention, which sums them
-        output = _round(torch.cat(outputs), -7).chunk(len(orders), 1)
+        output = _round(torch.cat(outputs, 1), -7)
         output = torch.cat([part[order] for part, order in zip(output, orders, strict=True)], 1)
-        state = tuple(torch.cat(parts) for parts in zip(state, *reversed(ended), strict=True))
         if inputs.unsorted_indices is not None:
-            state = tuple(part.index_select(0, inputs.unsorted_indices) for part in state)
-        state = tuple(torch.stack(part.chunk(len(orders), 1)) for part in state)
+            state = tuple(part.index_select(1, inputs.unsorted_indices) for part in state)
         return inputs._replace(data=output), state if len(state) == 2 else state[0]
 
 
