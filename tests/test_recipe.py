@@ -242,7 +242,7 @@ REFUSED_VALUES = [
     ("data.on_bad_rows=skp", "expected 'error' or 'skip', got 'skp'; did you mean 'skip'?"),
     ("data.on_long=cut", "expected 'error', 'skip' or 'truncate', got 'cut'"),
     ("data.source_column=0", "expected text or a number above 0, got 0"),
-    ("data.file_format=tsw", "expected 'tsv', 'csv', 'jsonl' or 'parquet', got 'tsw'; did you mean 'tsv'?"),
+    ("data.file_format=tsw", "expected 'tsv', 'csv', 'jsonl', 'parquet' or 'tmx', got 'tsw'; did you mean 'tsv'?"),
 ]
 
 
