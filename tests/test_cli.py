@@ -557,7 +557,8 @@ def test_an_output_that_was_cut_off_is_named_with_its_line(arguments, tmp_path, 
     assert cli.main(["translate", *arguments, "--max-new-tokens", "6", "--no-split"]) == 0
     cut = [record.message for record in caplog.records if "was cut off" in record.message]
     name = "in.txt:2" if "-i" in arguments else "sentence:2"
-    assert cut == [f"The output for {name} was cut off at the length limit. Raise it: max_new_tokens=400."]
+    advice = "Raise `max_new_tokens` in the call or in generation_config.json."
+    assert cut == [f"The output for {name} was cut off at the length limit. {advice}"]
 
 
 @pytest.mark.parametrize(
