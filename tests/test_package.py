@@ -55,6 +55,7 @@ ORDER = [
     "training.callbacks",
     "training.recipe",
     "training.checkpoints",
+    "training.growth",
     "training.record",
     "training.trainer",
     "training.run",

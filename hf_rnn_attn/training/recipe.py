@@ -174,7 +174,9 @@ class Recipe:
         file (`str`): The file it was read from.
         data ([`DataSection`]): Its paths are joined with the folder of the file.
         tokenizer (`dict`):
-            Keyword arguments of `hf_rnn_attn.tokenization.train_tokenizer`; empty where `model` is a checkpoint.
+            Keyword arguments of `hf_rnn_attn.tokenization.train_tokenizer`. Where `model` is a checkpoint, only `grow`:
+            whether what its tokenizer reads as `<unk>` becomes tokens. Without it, characters and symbols do; with
+            `true`, words and characters that subwords spell in bytes as well.
         model (`dict` or `str`): Keyword arguments of `RnnAttnConfig`, or the checkpoint folder or Hub id to fine-tune,
             whose tokenizer is used.
         training ([`TrainingSection`]): How the model is trained.
@@ -306,7 +308,9 @@ _SECTIONS = {
         | _parameters(read_pairs, "data")
         | _parameters(encode_pairs, "dataset", "tokenizer"),
     ),
-    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target", "features")),
+    "tokenizer": _schema(
+        "tokenizer", {**_parameters(train_tokenizer, "source", "target", "features"), "grow": (bool, False)}
+    ),
     "model": _schema(
         "model",
         {
@@ -563,10 +567,17 @@ def _build_data(raw: dict[str, Any], path: Path) -> DataSection:
 
 
 def _check_tokenizer(raw: dict[str, Any], model: dict | str, path: Path) -> dict[str, Any]:
-    if isinstance(model, str) and raw:
-        raise ValueError(f"{path}: tokenizer: the checkpoint {model!r} brings its tokenizer; remove this section")
+    if isinstance(model, str):
+        others = [name for name in raw if name != "grow"]
+        if others:
+            raise ValueError(
+                f"{path}: tokenizer.{others[0]}: the checkpoint {model!r} brings its tokenizer; leave all but grow out"
+            )
+        return raw
+    if "grow" in raw:
+        raise ValueError(f"{path}: tokenizer.grow is for a checkpoint to tune, named by model; leave it out")
     # RnnAttnConfig compares sizes alone, and two vocabularies may be of one size
-    shared = [name for name in ONE_VOCABULARY_OPTIONS if isinstance(model, dict) and model.get(name)]
+    shared = [name for name in ONE_VOCABULARY_OPTIONS if model.get(name)]
     if shared and not raw.get("joint", True):
         raise ValueError(
             f"{path}: model.{shared[0]}: expected one vocabulary for both sides, got separate ones; set "

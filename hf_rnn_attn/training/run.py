@@ -40,6 +40,7 @@ from ..model.pipeline_rnn_attn import sides_of
 from ..tokenization import tokenizer_settings, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
+from .growth import grow_model, grow_tokenizer
 from .recipe import Recipe, training_arguments
 from .record import RESULTS_FILE, begin, check_same_run, describe_run, find_start, locked
 from .trainer import RnnAttnTrainer, freeze_parameters
@@ -158,14 +159,24 @@ def _read_splits(recipe: Recipe) -> dict[str, Any]:
 def _prepare_tokenizer(
     recipe: Recipe, pairs: Dataset | IterableDataset, arguments: Seq2SeqTrainingArguments, start: Path | None
 ) -> PreTrainedTokenizerBase:
-    """Trains the tokenizer once, on the first process; every process reads what was saved, and a resumed run what its
-    checkpoint holds.
+    """Trains the tokenizer once, or lets that of a checkpoint grow, on the first process; every process reads what was
+    saved, and a resumed run what its checkpoint holds.
     """
-    if start or isinstance(recipe.model, str):
-        return load_tokenizer(start or cast(str, recipe.model))
-    folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
+    if start:
+        return load_tokenizer(start)
+    folder, grow = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER, recipe.tokenizer.get("grow")
+    if isinstance(recipe.model, str):
+        kind = load_config(recipe.model).model_type
+        if grow and kind != RnnAttnConfig.model_type:
+            raise ValueError(
+                f"{recipe.file}: tokenizer.grow: expected a checkpoint of type {RnnAttnConfig.model_type}, got {kind}"
+            )
+        if grow is False or kind != RnnAttnConfig.model_type:
+            return load_tokenizer(recipe.model)
     with arguments.main_process_first(desc="training the tokenizer"):
-        if arguments.process_index == 0:
+        if arguments.process_index == 0 and isinstance(recipe.model, str):
+            grow_tokenizer(load_tokenizer(recipe.model), pairs, folder, every_kind=bool(grow))
+        elif arguments.process_index == 0:
             has_features = "features" in (pairs.column_names or ())
             features = set(chain.from_iterable(_column(pairs, "features"))) if has_features else ()
             sides = (_column(pairs, "source"), _column(pairs, "target"))
@@ -179,10 +190,13 @@ def _column(pairs: Any, name: str) -> Iterator[Any]:
 
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    grown = []
     if isinstance(recipe.model, str):
         config = load_config(recipe.model)
         _set_dropout(config, recipe.training.dropout)
-        model, _ = load_checkpoint(recipe.model, config=config)
+        model, known = load_checkpoint(recipe.model, config=config)
+        if isinstance(config, RnnAttnConfig):
+            grown = grow_model(model, known, tokenizer)
     else:
         source_side, target_side = sides_of(tokenizer)
         config = RnnAttnConfig(
@@ -195,7 +209,9 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
         model = RnnAttnForConditionalGeneration(config)
     _set_generation(model, recipe.generation)
     if recipe.training.freeze:
-        freeze_parameters(model, recipe.training.freeze)
+        frozen = freeze_parameters(model, recipe.training.freeze)
+        for name in [name for name in grown if name in frozen]:
+            logger.warning("%s is frozen: its new tokens keep their first values; see training.freeze", name)
     return model
 
 
