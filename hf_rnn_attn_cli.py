@@ -22,6 +22,8 @@ from typing import Any
 PROGRAM = "hf-rnn-attn"
 # most of each, and of beams times tokens, so that an answer stays within some gigabytes of memory
 MOST_BEAMS, MOST_BATCH_TOKENS, MOST_BEAM_TOKENS, MOST_PAIRS = 100, 2**14, 2**17, 256
+# of an output, as the library's limit here
+MOST_NEW_TOKENS = 10_000
 # of a line to translate, and of each side of a pair to align
 LINE_CHARACTERS, ALIGNED_CHARACTERS = 10_000, 2_000
 # of an error that quotes what it was given
@@ -58,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     continuation: Callable[[Any], str] = _start_again
     try:
         with _signals_stop():
+            if arguments.command == "serve":
+                # not with the others: exported graphs are served without torch
+                from hf_rnn_attn import server
+
+                server.serve(arguments)
+                return 0
             from hf_rnn_attn import cli
 
             continuation = cli.continuation
@@ -163,9 +171,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_debug(parser, default=False)
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Command)
     for add_command in (
+        _add_init,
         _add_train,
         _add_evaluate,
         _add_translate,
+        _add_score,
+        _add_lexicon,
         _add_attention,
         _add_align,
         _add_average,
@@ -173,6 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_export,
         _add_import,
         _add_demo,
+        _add_serve,
     ):
         add_command(commands)
     return parser
@@ -188,6 +200,25 @@ class _Command(argparse.ArgumentParser):
 
 def _add_debug(parser: argparse.ArgumentParser, default: Any) -> None:
     parser.add_argument("--debug", action="store_true", default=default, help="print the traceback of an error too")
+
+
+def _add_init(commands):
+    parser = commands.add_parser("init", help="write a first recipe for a file of pairs")
+    parser.add_argument("pairs", help="file of pairs; of tab-separated columns, the right ones are found")
+    parser.add_argument("-o", "--output", default="recipe.yaml", help="the recipe to write (default: %(default)s)")
+    parser.add_argument("--validation", help="pairs to score on; without it, one pair in ten is held out")
+    _add_columns(parser)
+    parser.set_defaults(command="init")
+
+
+def _add_columns(parser):
+    for side in ("source", "target", "features"):
+        parser.add_argument(
+            f"--{side}-column",
+            type=lambda text: int(text) if text.isdecimal() else text,
+            metavar="COLUMN",
+            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
+        )
 
 
 def _add_train(commands):
@@ -215,9 +246,8 @@ def _add_evaluate(commands):
     parser = commands.add_parser("evaluate", help="score a checkpoint on parallel text")
     _add_model_options(parser)
     _add_bulk_options(parser)
-    parser.add_argument(
-        "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet), or source file and target file"
-    )
+    _add_max_characters(parser)
+    _add_pairs(parser)
     parser.add_argument(
         "--metrics", nargs="+", default=["sacrebleu", "chrf"], metavar="NAME", help="default: sacrebleu chrf"
     )
@@ -236,35 +266,106 @@ def _add_evaluate(commands):
         help="also compute the first metric by source length; each number ends a group (default: 8 12 16 20)",
     )
     _add_replace_unknown(parser)
-    for side in ("source", "target", "features"):
-        parser.add_argument(
-            f"--{side}-column",
-            type=lambda text: int(text) if text.isdecimal() else text,
-            metavar="COLUMN",
-            help=f"name of the {side} column of a file of pairs; its number, from 1, where the file has no header",
-        )
+    parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
+    parser.set_defaults(command="evaluate")
+
+
+def _add_pairs(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "data", nargs="+", help="one file of pairs (TSV, CSV, JSONL, Parquet, TMX, ZIP), or source file and target file"
+    )
+    _add_columns(parser)
     parser.add_argument(
         "--features-separator", default=";", help="what stands between two features (default: %(default)s)"
     )
     parser.add_argument(
-        "--file-format", choices=["tsv", "csv", "jsonl", "parquet"], help="of a file of pairs; default: its suffix"
+        "--file-format",
+        choices=["tsv", "csv", "jsonl", "parquet", "tmx"],
+        help="of a file of pairs; default: its suffix",
     )
     parser.add_argument(
         "--on-bad-rows", choices=["error", "skip"], default="error", help="what to do with them (default: %(default)s)"
     )
-    parser.add_argument("-o", "--output", help="also write the scores to this JSON file")
-    parser.set_defaults(command="evaluate")
 
 
 def _add_translate(commands):
     parser = commands.add_parser("translate", help="translate lines of text")
     _add_model_options(parser)
     _add_bulk_options(parser)
+    _add_max_characters(parser)
     parser.add_argument("text", nargs="*", help="sentences; default: the lines of the input")
     parser.add_argument("-i", "--input", help="text file, one sentence a line; default: standard input")
     parser.add_argument("-o", "--output", help="file to write, one translation a line; default: standard output")
     _add_replace_unknown(parser)
+    _add_n_best(parser)
+    parser.add_argument(
+        "--format",
+        choices=["text", "tsv", "jsonl"],
+        default="text",
+        help="of the output: translations alone; line number, score, translation; objects of line, source, hypotheses "
+        "(default: %(default)s)",
+    )
+    splitting = parser.add_mutually_exclusive_group()
+    splitting.add_argument("--no-split", action="store_true", help="translate each text argument as one sentence")
+    splitting.add_argument(
+        "--split",
+        type=_language,
+        metavar="LANGUAGE",
+        help="split text arguments into sentences of this language (code, such as de); default: that of the model, if "
+        "it says one",
+    )
     parser.set_defaults(command="translate")
+
+
+def _language(text: str) -> str:
+    if not (text.isalpha() and text.islower() and 2 <= len(text) <= 3):
+        raise argparse.ArgumentTypeError(f"expected the code of a language, such as de, got {text[:20]!r}")
+    return text
+
+
+def _add_score(commands):
+    parser = commands.add_parser("score", help="print the log-probabilities that a model gives to given translations")
+    _add_models(parser)
+    _add_batch_tokens(parser)
+    _add_pairs(parser)
+    parser.add_argument(
+        "--format",
+        choices=["tsv", "jsonl"],
+        default="tsv",
+        help="of the output: total, mean for each token, tokens; or objects, with the texts (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--output", help="file to write; default: standard output")
+    parser.set_defaults(command="score")
+
+
+def _add_lexicon(commands):
+    parser = commands.add_parser("lexicon", help="write a pronunciation dictionary of words")
+    _add_model_options(parser, required=True)
+    _add_bulk_options(parser)
+    parser.add_argument("words", metavar="WORDS", help="text file, one word a line; - is standard input")
+    parser.add_argument("-o", "--output", help="file to write; default: standard output")
+    parser.add_argument(
+        "--format",
+        choices=["cmudict", "kaldi", "lexiconp"],
+        default="cmudict",
+        help="of CMUdict, of lexicon.txt of Kaldi and sherpa, of Kaldi's lexiconp.txt with probabilities (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--dictionary", metavar="FILE", help="pronunciations of yours, in any of these forms without probabilities"
+    )
+    _add_n_best(parser)
+    parser.set_defaults(command="lexicon")
+
+
+def _add_n_best(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--n-best",
+        type=_number(MOST_BEAMS),
+        default=1,
+        metavar="N",
+        help="write the N best outputs of the search, which needs as many beams (default: %(default)s)",
+    )
 
 
 def _add_attention(commands):
@@ -344,11 +445,12 @@ def _add_publish(commands):
 
 def _add_export(commands):
     parser = commands.add_parser("export", help="write a model as graphs that run without this package")
-    parser.add_argument("model", help="checkpoint folder or Hub id")
+    parser.add_argument("model", help="checkpoint folder, Hub id, or de-en or en-de, which come with the package")
     parser.add_argument("output", help="folder to write")
     parser.add_argument(
         "--format", choices=["onnx", "torch"], default="onnx", help="kind of graph (default: %(default)s)"
     )
+    parser.add_argument("--int8", action="store_true", help="quantise ONNX graphs: weights of 8 bits, for CPUs")
     parser.set_defaults(command="export")
 
 
@@ -376,34 +478,100 @@ def _add_demo(commands):
     parser.set_defaults(command="demo")
 
 
-def _add_model_options(parser: argparse.ArgumentParser):
+def _add_serve(commands):
+    parser = commands.add_parser("serve", help="translate for programs that speak the API of LibreTranslate")
+    parser.add_argument(
+        "--model",
+        action="append",
+        dest="models",
+        metavar="MODEL",
+        help="checkpoint folder, Hub id, or de-en or en-de, which come with the package; XX-YY=MODEL says its "
+        "languages; repeatable (default: de-en and en-de)",
+    )
+    parser.add_argument(
+        "--runtime", choices=["torch", "onnx"], default="torch", help="onnx: folders of `export`, without torch"
+    )
+    parser.add_argument("--int8", action="store_true", help="with torch: weights of 8 bits on a CPU")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_number(65535), default=5000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--api-keys", metavar="FILE", help="API keys, one a line; also HF_RNN_ATTN_API_KEYS, separated by commas"
+    )
+    for name, default, most, what in (
+        ("characters", 10_000, None, "characters of a request"),
+        ("texts", 100, 1_000, "texts of a request"),
+        ("bytes", 1_000_000, None, "bytes of a request"),
+        ("beams", 10, MOST_BEAMS, "beams, and alternatives with the best"),
+        ("seconds", 60, 3_600, "seconds for an answer"),
+        ("requests", 64, 1_000, "requests at a time"),
+        ("rate", 0, 1_000_000, "requests of a client a minute; 0: any number"),
+        ("batch", 32, 1_000, "sentences translated at a time"),
+        ("wait", 5, 1_000, "milliseconds that a sentence waits for others"),
+    ):
+        read = _number(most) if default else _number_or_0(most)
+        parser.add_argument(
+            f"--max-{name}",
+            dest=name,
+            type=read,
+            default=default,
+            metavar="N",
+            help=f"most {what} (default: {default})",
+        )
+    parser.add_argument("--verbose", action="store_true", help="log each request on stderr")
+    parser.set_defaults(command="serve")
+
+
+def _add_model_options(parser: argparse.ArgumentParser, required: bool = False):
+    _add_models(parser, required)
+    parser.add_argument("--beams", type=_number(MOST_BEAMS), help="beam size; default: what the checkpoint says")
+
+
+def _add_models(parser: argparse.ArgumentParser, required: bool = False):
     parser.add_argument(
         "--model",
         nargs="+",
+        required=required,
         dest="models",
         metavar="MODEL",
         help="checkpoint folder, Hub id, or de-en or en-de, which come with the package; several translate together by "
-        "the mean of their probabilities (default: de-en)",
+        "the mean of their probabilities" + ("" if required else " (default: de-en)"),
     )
-    parser.add_argument("--beams", type=_number(MOST_BEAMS), help="beam size; default: what the checkpoint says")
 
 
 def _add_bulk_options(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--int8", action="store_true", help="translate with weights of 8 bits on a CPU: faster, and nearly as well"
     )
+    _add_batch_tokens(parser)
     parser.add_argument(
-        "--batch-tokens",
-        type=_number(MOST_BATCH_TOKENS),
-        default=1024,
-        help="most source tokens at a time, padding included (default: %(default)s)",
+        "--max-new-tokens",
+        type=_number(MOST_NEW_TOKENS),
+        metavar="N",
+        help="most tokens of an output; what is cut off there is warned of (default: what the checkpoint says)",
     )
+    parser.add_argument(
+        "--keep-loops",
+        action="store_true",
+        help="leave an output as it is that has some tokens four times in a row; without it, it is decoded again",
+    )
+
+
+def _add_max_characters(parser: argparse.ArgumentParser):
     parser.add_argument(
         "--max-characters",
         type=_number(),
         default=LINE_CHARACTERS,
         metavar="N",
         help="of a longer line, translate the first N characters, with a warning (default: %(default)s)",
+    )
+
+
+def _add_batch_tokens(parser: argparse.ArgumentParser):
+    parser.add_argument(
+        "--batch-tokens",
+        type=_number(MOST_BATCH_TOKENS),
+        default=1024,
+        help="most source tokens at a time, padding included (default: %(default)s)",
     )
 
 
@@ -418,6 +586,10 @@ def _number(most: int | None = None) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def _number_or_0(most: int | None) -> Callable[[str], int]:
+    return lambda text: 0 if text == "0" else _number(most)(text)
 
 
 def _add_replace_unknown(parser: argparse.ArgumentParser):

@@ -7,16 +7,21 @@ which without a model translates with one that the package carries, `pipeline("s
 `pipeline("text2text-generation")`.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
-from transformers.pipelines import PIPELINE_REGISTRY
 
-from .model.configuration_rnn_attn import RnnAttnConfig
-from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
-from .model.pipeline_rnn_attn import TranslationPipeline
-from .model.tokenization_rnn_attn import RnnAttnTokenizer
-from .tokenization import train_tokenizer
+# a server of exported graphs runs without torch, and has no model to register
+HAS_TORCH = find_spec("torch") is not None
+if HAS_TORCH:
+    from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from .model.configuration_rnn_attn import RnnAttnConfig
+    from .model.modeling_rnn_attn import RnnAttnForConditionalGeneration, RnnAttnModel
+    from .model.pipeline_rnn_attn import TranslationPipeline
+    from .model.tokenization_rnn_attn import RnnAttnTokenizer
+    from .tokenization import train_tokenizer
 
 
 __version__ = "0.2.0"
@@ -53,4 +58,5 @@ def register() -> None:
     defaults.setdefault("model", (next(iter(BUNDLED.values())), None))
 
 
-register()
+if HAS_TORCH:
+    register()

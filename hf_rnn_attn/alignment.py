@@ -16,45 +16,10 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from .evaluation import TextMetric
 from .model.pipeline_rnn_attn import sides_of
+from .words import word_attention
 
 
 Links = set[tuple[int, int]]
-
-
-def word_attention(
-    attention: np.ndarray, source_spans: Sequence[tuple[int, int]], source: str, target_spans, target: str
-) -> np.ndarray:
-    """Turns attention between tokens into attention between words.
-
-    Columns of the tokens of one source word are added, rows of the tokens of one target word are averaged (Garg et al.
-    2019, section 5). Tokens without text, such as the end of the sentence, are left out.
-
-    Args:
-        attention (`np.ndarray` of shape `(T, S)`): row t generated target token t.
-        source_spans, target_spans (`Sequence[tuple[int, int]]`): where each token begins and ends in its text.
-        source, target (`str`): the texts.
-
-    Returns:
-        `np.ndarray` of shape `(target words, source words)`.
-    """
-    source_share = _tokens_of_words(source_spans, source)
-    target_share = _tokens_of_words(target_spans, target)
-    target_share /= np.maximum(target_share.sum(1, keepdims=True), 1)
-    return target_share @ attention @ source_share.T
-
-
-def _tokens_of_words(spans, text: str) -> np.ndarray:
-    """Returns a matrix (words, tokens) that is 1 where a token has a character of the word."""
-    # a number for each character: the word that it belongs to, or -1 between words
-    words, count = [], 0
-    for index, character in enumerate(text):
-        count += not character.isspace() and (index == 0 or text[index - 1].isspace())
-        words.append(-1 if character.isspace() else count - 1)
-    shares = np.zeros((count, len(spans)))
-    for token, (start, end) in enumerate(spans):
-        for word in set(words[start:end]) - {-1}:
-            shares[word, token] = 1
-    return shares
 
 
 def links_of(attention: np.ndarray) -> Links:
@@ -164,18 +129,24 @@ def align(
     """
     if len(sources) != len(targets):
         raise ValueError(f"expected as many targets as sources, got {len(targets)} and {len(sources)}")
+    yield from map(links_of, attend_words(model, tokenizer, sources, targets, batch_size))
+
+
+def attend_words(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    batch_size: int = 32,
+) -> Iterator[np.ndarray]:
+    """Yields the attention between words of each pair, (target words, source words); arguments as in [`align`]."""
     for start in range(0, len(sources), batch_size):
-        batch = slice(start, start + batch_size)
-        yield from _align_batch(model, tokenizer, sources[batch], targets[batch])
-
-
-def _align_batch(model, tokenizer, sources, targets):
-    source, target = encode_both_sides(tokenizer, sources, targets, return_offsets_mapping=True)
-    attention = forced_attention(model, source, target).numpy()
-    for row, texts in enumerate(zip(sources, targets, strict=True)):
-        spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
-        words = word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
-        yield links_of(words)
+        some_sources, some_targets = sources[start : start + batch_size], targets[start : start + batch_size]
+        source, target = encode_both_sides(tokenizer, some_sources, some_targets, return_offsets_mapping=True)
+        attention = forced_attention(model, source, target).float().numpy()
+        for row, texts in enumerate(zip(some_sources, some_targets, strict=True)):
+            spans = [side["offset_mapping"][row].tolist() for side in (source, target)]
+            yield word_attention(attention[row], spans[0], texts[0], spans[1], texts[1])
 
 
 def encode_both_sides(
@@ -204,7 +175,7 @@ def forced_attention(model: PreTrainedModel, source: BatchEncoding, target: Batc
         labels=labels.to(model.device),
         output_attentions=True,
     )
-    if not outputs.cross_attentions:
+    if not outputs.cross_attentions or outputs.cross_attentions[-1] is None:
         raise ValueError(
             f"alignment needs a model with cross attention, {type(model).__name__} returned none; choose another model"
         )

@@ -15,9 +15,9 @@ import shlex
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tqdm import tqdm
 from transformers.utils import logging
@@ -25,12 +25,22 @@ from transformers.utils import logging
 from hf_rnn_attn_cli import MOST_BEAM_TOKENS, PROGRAM, build_parser, main
 
 from . import BUNDLED, __version__
-from .inference.bulk import ResumableOutput, cut_long_lines, encode_lines, read_lines, read_progress, translate_lines
+from .inference.bulk import (
+    ResumableOutput,
+    cut_long_lines,
+    encode_lines,
+    format_hypotheses,
+    read_lines,
+    read_progress,
+    search_lines,
+    translate_lines,
+)
 from .inference.ensemble import load_ensemble
 from .inference.loading import find_model, load_model
 from .inference.quantization import quantize
 from .model.configuration_rnn_attn import RnnAttnConfig
-from .model.pipeline_rnn_attn import translation_pipeline
+from .model.pipeline_rnn_attn import DEFAULT_NUM_BEAMS, translation_pipeline
+from .text import language_of, translate_text
 
 
 __all__ = ["build_parser", "main"]
@@ -38,6 +48,8 @@ __all__ = ["build_parser", "main"]
 PICTURES = (".png", ".svg", ".pdf")
 # words of the source; the last group is open
 LENGTH_EDGES = (8, 12, 16, 20)
+# words named on stderr, of those that a model cannot say
+NAMED_WORDS = 20
 # of a sentence whose attention is drawn, and of a dictionary
 DRAWN_CHARACTERS, DICTIONARY_ENTRIES = 1_000, 1_000_000
 
@@ -60,6 +72,16 @@ def continuation(arguments: Namespace) -> str:
     return f"{arguments.output} was not written" if getattr(arguments, "output", None) else "nothing was written"
 
 
+def init(arguments: Namespace) -> None:
+    """Writes a first recipe for a file of pairs."""
+    from .training.first_recipe import write_first_recipe
+
+    names = ("source_column", "target_column", "features_column")
+    columns = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    print(write_first_recipe(arguments.pairs, arguments.output, validation=arguments.validation, columns=columns))
+    print(f"train it with: {shlex.join([PROGRAM, 'train', arguments.output])}")
+
+
 def train(arguments: Namespace) -> None:
     """Trains what a recipe describes."""
     from .training import run
@@ -73,6 +95,7 @@ def train(arguments: Namespace) -> None:
 
 def evaluate(arguments: Namespace) -> None:
     """Scores a checkpoint on parallel text."""
+    from .data import group_references
     from .evaluation import load_metric, score_texts
 
     _check_output(arguments.output)
@@ -80,11 +103,14 @@ def evaluate(arguments: Namespace) -> None:
     if list(edges) != sorted(set(edges)):
         raise ValueError(f"--by-length: expected numbers that rise, got {' '.join(map(str, edges))}")
     metrics = {name: load_metric(name, **_metric_options(arguments, name)) for name in arguments.metrics}
-    pairs = _read_evaluation_pairs(arguments)
+    pairs = _read_pairs(arguments)
+    if arguments.group_references:
+        pairs = group_references(pairs)
     references = pairs["references" if arguments.group_references else "target"]
-    translate_all = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
+    translator = _load_bulk_translator(arguments, **_read_replacements(arguments.replace_unknown))
     lines = cut_long_lines(pairs["source"], arguments.max_characters, arguments.data[0])
-    translations = list(itertools.chain.from_iterable(_with_progress(translate_all(lines))))
+    windows = _with_progress(translate_lines(lines, translator, arguments.batch_tokens))
+    translations = list(itertools.chain.from_iterable(windows))
     scores = score_texts(pairs["source"], translations, references, metrics, edges)
     text = json.dumps(scores, indent=2, ensure_ascii=False)
     print(text)
@@ -97,8 +123,8 @@ def _metric_options(arguments: Namespace, name: str) -> dict:
     return {"lowercase": arguments.lowercase, **tokenize}
 
 
-def _read_evaluation_pairs(arguments: Namespace) -> Any:
-    from .data import group_references, read_pairs
+def _read_pairs(arguments: Namespace) -> Any:
+    from .data import read_pairs
 
     if len(arguments.data) > 2:
         raise ValueError(
@@ -106,7 +132,7 @@ def _read_evaluation_pairs(arguments: Namespace) -> Any:
         )
     aligned = len(arguments.data) == 2
     data = {"source": arguments.data[0], "target": arguments.data[1]} if aligned else arguments.data[0]
-    pairs: Any = read_pairs(
+    return read_pairs(
         data,
         source_column=arguments.source_column,
         target_column=arguments.target_column,
@@ -115,7 +141,6 @@ def _read_evaluation_pairs(arguments: Namespace) -> Any:
         file_format=arguments.file_format,
         on_bad_rows=arguments.on_bad_rows,
     )
-    return group_references(pairs) if arguments.group_references else pairs
 
 
 def translate(arguments: Namespace) -> None:
@@ -124,12 +149,15 @@ def translate(arguments: Namespace) -> None:
         raise ValueError("expected sentences or --input, got both")
     for number, sentence in enumerate(arguments.text, 1):
         _check_text(sentence, f"sentence {number}")
+    if arguments.split and not _may_be_split(arguments):
+        raise ValueError("--split is for texts as arguments, with --format text and without --n-best; leave it out")
     _check_output(arguments.output)
     with contextlib.ExitStack() as stack:
         name = arguments.input or ("sentence" if arguments.text else "standard input")
         file = sys.stdin.buffer if arguments.input is None else stack.enter_context(open(arguments.input, "rb"))
         options = _read_replacements(arguments.replace_unknown)
-        translate_all = _load_bulk_translator(arguments, **options)
+        translator = _load_bulk_translator(arguments, arguments.n_best, **options)
+        language = _split_language(arguments, translator)
 
         def open_lines() -> Iterator[str]:
             if arguments.text:
@@ -139,15 +167,20 @@ def translate(arguments: Namespace) -> None:
             return read_lines(file, name)
 
         def windows(lines: Iterable[str], start: int = 1) -> Iterator[list[str]]:
-            return _with_progress(translate_all(cut_long_lines(lines, arguments.max_characters, name, start)))
+            lines = cut_long_lines(lines, arguments.max_characters, name, start)
+            if language is not None:
+                for text in lines:
+                    yield translate_text(translator, text, language, arguments.batch_tokens).split("\n")
+                return
+            scores = {} if arguments.format == "text" else {"return_scores": True}
+            found = search_lines(lines, translator, arguments.batch_tokens, arguments.n_best, name, start, **scores)
+            for window in _with_progress(found):
+                numbered = enumerate(window, start)
+                yield [line for part in numbered for line in format_hypotheses(arguments.format, *part)]
+                start += len(window)
 
-        if arguments.output is None or (os.path.exists(arguments.output) and not os.path.isfile(arguments.output)):
-            target: BinaryIO = sys.stdout.buffer
-            if arguments.output is not None:
-                target = stack.enter_context(open(arguments.output, "wb"))
-            for translations in windows(open_lines()):
-                target.write(encode_lines(translations))
-                target.flush()
+        if _is_streamed(arguments.output):
+            _stream(arguments.output, windows(open_lines()))
             return
         output = ResumableOutput(arguments.output, _translation_settings(arguments), open_lines)
         done = output.lines.count
@@ -156,11 +189,82 @@ def translate(arguments: Namespace) -> None:
         output.write(windows(output.lines, done + 1))
 
 
+def _split_language(arguments: Namespace, translator: Any) -> str | None:
+    """Returns the language whose sentences arguments are split into, or `None` for texts that are left whole."""
+    if arguments.no_split or not _may_be_split(arguments):
+        return None
+    return arguments.split or language_of(translator)
+
+
+def _may_be_split(arguments: Namespace) -> bool:
+    return bool(arguments.text) and arguments.format == "text" and arguments.n_best == 1
+
+
+def _is_streamed(path: str | None) -> bool:
+    return path is None or (os.path.exists(path) and not os.path.isfile(path))
+
+
+def _stream(path: str | None, windows: Iterable[list[str]]) -> None:
+    """Writes lines as they come to standard output, or to what is no file."""
+    with contextlib.nullcontext(sys.stdout.buffer) if path is None else open(path, "wb") as target:
+        for lines in windows:
+            target.write(encode_lines(lines))
+            target.flush()
+
+
+def score(arguments: Namespace) -> None:
+    """Scores given translations."""
+    from .scoring import format_score, score_pairs
+
+    _check_output(arguments.output)
+    data = _read_pairs(arguments)
+    pairs = list(zip(data["source"], data["target"], strict=True))
+    translator = _load_translator(arguments.models, None)
+    scores = score_pairs(pairs, translator, arguments.batch_tokens)
+    lines = (
+        format_score(arguments.format, number, source, target, scored)
+        for number, ((source, target), scored) in enumerate(zip(pairs, scores, strict=True), 1)
+    )
+    if _is_streamed(arguments.output):
+        _stream(arguments.output, ([line] for line in lines))
+    else:
+        _write_file(arguments.output, encode_lines(lines))
+
+
+def lexicon(arguments: Namespace) -> None:
+    """Writes a pronunciation dictionary."""
+    from .lexicon import distinct_words, format_entry, pronounce, read_dictionary
+
+    _check_output(arguments.output)
+    dictionary = {}
+    if arguments.dictionary:
+        dictionary = read_dictionary(_read_lines(arguments.dictionary), arguments.dictionary)
+    with sys.stdin.buffer if arguments.words == "-" else open(arguments.words, "rb") as file:
+        words = distinct_words(read_lines(file, arguments.words), arguments.words)
+        translator = _load_bulk_translator(arguments, arguments.n_best)
+        entries = pronounce(words, translator, dictionary, arguments.batch_tokens, arguments.n_best)
+        silent: list[str] = []
+
+        def windows() -> Iterator[list[str]]:
+            for entry in entries:
+                silent.extend([] if entry.pronunciations else [entry.word])
+                yield format_entry(arguments.format, entry)
+
+        if _is_streamed(arguments.output):
+            _stream(arguments.output, windows())
+        else:
+            ResumableOutput(arguments.output, None, lambda: iter(())).write(windows())
+    if silent:
+        named = ", ".join(silent[:NAMED_WORDS]) + (" ..." if len(silent) > NAMED_WORDS else "")
+        print(f"{len(silent)} words left out, which the model cannot say: {named}", file=sys.stderr)
+
+
 def _translation_settings(arguments: Namespace) -> dict[str, Any] | None:
     """Returns what the translations of a call depend on, or `None` if its source cannot be read a second time."""
     if arguments.input is None or not os.path.isfile(arguments.input):
         return None
     names = ("beams", "int8", "batch_tokens", "max_characters", "replace_unknown")
+    names += ("n_best", "format", "keep_loops", "max_new_tokens")
     files = [file for name in _model_names(arguments.models) for file in sorted(find_model(name).iterdir())]
     if isinstance(arguments.replace_unknown, str):
         files.append(Path(arguments.replace_unknown))
@@ -313,15 +417,19 @@ def publish(arguments: Namespace) -> None:
 
 def export(arguments: Namespace) -> None:
     """Writes a model as graphs."""
-    from .export import export_graphs
+    from .export import export_graphs, quantize_graphs
 
     _check_output_folder(arguments.output)
-    model, tokenizer = load_model(arguments.model)
+    if arguments.int8 and arguments.format != "onnx":
+        raise ValueError(f"--int8 quantises ONNX graphs, got --format {arguments.format}; leave one of them out")
+    model, tokenizer = load_model(*_model_names([arguments.model]))
     if model.config.model_type != RnnAttnConfig.model_type:
         raise ValueError(f"{arguments.model}: expected a model of the type rnn_attn, got {model.config.model_type}")
     with _folder_of(arguments.output) as folder:
         export_graphs(model, arguments.format).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        if arguments.int8:
+            quantize_graphs(folder)
     print(f"encoder and decoder step written to {arguments.output}")
 
 
@@ -377,19 +485,27 @@ def _model_names(models: Sequence[str] | None) -> list[str]:
     return [bundled.get(name, name) for name in models or [next(iter(bundled))]]
 
 
-def _load_bulk_translator(arguments: Namespace, **options) -> Callable[[Iterable[str]], Iterator[list[str]]]:
-    """Returns [`translate_lines`] with the options of the command line; it takes the lines."""
+def _load_bulk_translator(arguments: Namespace, n_best: int = 1, **options):
+    """Returns a translation pipeline with the options of the command line, and beams for `n_best` outputs."""
+    if n_best > (arguments.beams or n_best):
+        raise ValueError(f"--n-best {n_best}: expected at least as many --beams, got {arguments.beams}; raise --beams")
     options |= {"int8": True} if arguments.int8 else {}
-    if arguments.batch_tokens * (arguments.beams or 1) > MOST_BEAM_TOKENS:
+    options |= {"avoid_loops": False} if arguments.keep_loops else {}
+    options |= {"max_new_tokens": arguments.max_new_tokens} if arguments.max_new_tokens else {}
+    beams = arguments.beams or n_best
+    if arguments.batch_tokens * beams > MOST_BEAM_TOKENS:
         raise ValueError(
-            f"--batch-tokens {arguments.batch_tokens} with {arguments.beams} beams: expected at most "
+            f"--batch-tokens {arguments.batch_tokens} with {beams} beams: expected at most "
             f"{MOST_BEAM_TOKENS:,} tokens times beams; lower one of them"
         )
     translator = _load_translator(arguments.models, arguments.beams, **options)
-    return lambda lines: translate_lines(lines, translator, arguments.batch_tokens)
+    if n_best > 1 and arguments.beams is None:
+        config = translator.model.generation_config
+        config.num_beams = max(n_best, config.num_beams or DEFAULT_NUM_BEAMS)
+    return translator
 
 
-def _with_progress(windows: Iterable[list[str]]) -> Iterator[list[str]]:
+def _with_progress(windows: Iterable[list[Any]]) -> Iterator[list[Any]]:
     with tqdm(unit="line", desc="translating", disable=None) as progress:
         for translations in windows:
             yield translations

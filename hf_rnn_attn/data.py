@@ -9,12 +9,10 @@ with what they decode. Nothing else is changed: normalisation is the tokenizer's
 
 import contextlib
 import csv
-import gzip
 import json
 import logging
 import math
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -25,11 +23,14 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 from datasets import Dataset, Features, IterableDataset, List, Value, concatenate_datasets, load_dataset
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import ParseError, iterparse
 from pydantic import Field, PositiveInt
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
+from .packed import DataError, Member, list_members, open_bytes, open_text, unpacked_suffix
 from .tokenization import squeeze
 
 
@@ -40,9 +41,6 @@ ADVICE = "Correct it, name the columns (source_column, target_column), or leave 
 # characters of a text, and of a line, which may hold other columns
 MAX_TEXT = 2**17
 MAX_LINE = 2**20
-# a packed file that grows beyond both is no text
-MAX_UNPACKED_BYTES = 10**8
-MAX_UNPACKED_RATIO = 100
 ROWS_PER_TABLE = 10_000
 # a first line of two of these names columns
 HEADER_NAMES = {
@@ -61,10 +59,6 @@ ENCODED_FEATURES = Features(
 
 # made by pyarrow when it is imported, which static tools do not see
 pc: Any = pyarrow.compute
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message names the file and the line, or the row of a data set."""
 
 
 class Row(NamedTuple):
@@ -138,7 +132,7 @@ def read_pairs(
     target_column: str | PositiveInt | None = None,
     features_column: str | PositiveInt | None = None,
     features_separator: Annotated[str, Field(min_length=1)] = ";",
-    file_format: Literal["tsv", "csv", "jsonl", "parquet"] | None = None,
+    file_format: Literal["tsv", "csv", "jsonl", "parquet", "tmx"] | None = None,
     streaming: bool = False,
     on_bad_rows: Literal["error", "skip"] = "error",
 ) -> Dataset | IterableDataset:
@@ -147,17 +141,20 @@ def read_pairs(
     Args:
         data (`str`, `Path`, `dict` or `list` of these): What to read; a list is read in its order, as one corpus.
 
-            - a `.tsv`, `.csv`, `.jsonl` or `.parquet` file, also with `.gz` behind it, in UTF-8;
-            - `{"source": file, "target": file}`: two text files, plain or `.gz`, in which line n of one belongs to
+            - a `.tsv`, `.csv`, `.jsonl`, `.parquet` or `.tmx` file in UTF-8, also with `.gz`, `.bz2`, `.xz` or `.zst`
+              behind it;
+            - a `.zip` file with one such file, whose `.txt` is read as TSV, or with two texts whose names end in the
+              names of the columns (`corpus.de`, `corpus.en`);
+            - `{"source": file, "target": file}`: two text files, plain or packed, in which line n of one belongs to
               line n of the other;
             - the name of a data set on the Hub or a folder that `datasets.load_dataset` understands (its split
               "train"), or a dict of that function's keyword arguments: `{"path": "user/name", "name": "de-en",
               "split": "validation"}`.
         source_column, target_column (`str` or `int`, *optional*):
             Names of the columns, by default "source" and "target". Where a row has no such column but one named
-            "translation" that holds a dict, they are keys of that dict (`"de"`, `"en"`). Numbers, from 1, are for TSV
-            and CSV files without a header. A TSV file has a header where a name is given; without names or numbers it
-            has two columns and no header.
+            "translation" that holds a dict, they are keys of that dict (`"de"`, `"en"`). In TMX files and ZIP archives
+            of two texts they are languages. Numbers, from 1, are for TSV and CSV files without a header. A TSV file
+            has a header where a name is given; without names or numbers it has two columns and no header.
         features_column (`str` or `int`, *optional*):
             Column of tags such as `V;IND;PST`. They stand before the source as `[V][IND][PST]`, and are one token each
             for a tokenizer that was trained with them.
@@ -251,13 +248,13 @@ def _format_of(corpus: str | Path | Mapping, file_format: str | None) -> str | N
     """Returns the format of a file, or None for everything that is not one file."""
     if isinstance(corpus, Mapping):
         return None
-    if file_format is not None and file_format not in READERS:
-        raise DataError(f"file_format must be one of {', '.join(READERS)}, got {file_format!r}")
-    suffix = Path(str(corpus).removesuffix(".gz")).suffix.removeprefix(".")
-    if file_format or suffix in READERS:
+    if file_format is not None and file_format not in TABLES:
+        raise DataError(f"file_format must be one of {', '.join(TABLES)}, got {file_format!r}")
+    suffix = unpacked_suffix(str(corpus)).removeprefix(".")
+    if file_format or suffix in TABLES or Path(str(corpus)).suffix == ".zip":
         return file_format or suffix
     if os.path.isfile(str(corpus)):
-        raise DataError(f"{corpus}: unknown format '.{suffix}'; pass file_format, one of {', '.join(READERS)}")
+        raise DataError(f"{corpus}: unknown format '.{suffix}'; pass file_format, one of {', '.join(TABLES)}")
     return None
 
 
@@ -328,17 +325,18 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+File = str | Path | Member
 Line = tuple[int, str, str | None]
 
 
 @contextlib.contextmanager
-def _open_lines(path: str | Path) -> Iterator[Iterator[Line]]:
+def _open_lines(path: File) -> Iterator[Iterator[Line]]:
     """Opens a text as numbered lines, each with what is wrong with it.
 
     They end at a newline alone: U+2028 and form feeds are part of the text. A carriage return is no end of a line, and
     no part of a text either.
     """
-    with _open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+    with open_text(path) as file:
         yield _lines(file)
 
 
@@ -353,31 +351,7 @@ def _lines(file: TextIO) -> Iterator[Line]:
         yield number, line, problem or ("carriage return inside of the line" if "\r" in line else None)
 
 
-@contextlib.contextmanager
-def _open(path: str | Path, mode: str, **options: Any) -> Iterator[Any]:
-    packed = str(path).endswith(".gz")
-    try:
-        if packed:
-            _check_unpacked(path)
-        with (gzip.open if packed else open)(path, mode, **options) as file:
-            yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: broken gzip file ({error}); fetch or pack it again") from error
-
-
-def _check_unpacked(path: str | Path):
-    size, unpacked = os.path.getsize(path), 0
-    with gzip.open(path) as file:
-        while part := file.read(2**20):
-            unpacked += len(part)
-            if unpacked > max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * size):
-                raise DataError(
-                    f"{path}: expected text, which gzip packs to a tenth, got a file of {size:,} bytes that grows more "
-                    f"than {MAX_UNPACKED_RATIO} times; unpack it if it is right"
-                )
-
-
-def _read_aligned(source_path: str | Path, target_path: str | Path) -> Iterator[Row]:
+def _read_aligned(source_path: File, target_path: File) -> Iterator[Row]:
     # counted first: in misaligned files every other complaint would be about the wrong thing
     counts = [_count_lines(source_path), _count_lines(target_path)]
     if counts[0] != counts[1]:
@@ -390,7 +364,7 @@ def _read_aligned(source_path: str | Path, target_path: str | Path) -> Iterator[
             yield Row(f"{source_path} and {target_path}, line {number}", source, target, problem=problem or other)
 
 
-def _count_lines(path: str | Path) -> int:
+def _count_lines(path: File) -> int:
     with _open_lines(path) as lines:
         return sum(1 for _ in lines)
 
@@ -398,7 +372,7 @@ def _count_lines(path: str | Path) -> int:
 Record = tuple[int, list[str], str | None]
 
 
-def _read_tsv(path: Path, columns: Columns) -> Iterator[Row]:
+def _read_tsv(path: File, columns: Columns) -> Iterator[Row]:
     """Reads tab-separated columns without quoting: a quotation mark is text."""
     with _open_lines(path) as lines:
         records = ((number, line.split("\t"), problem) for number, line, problem in lines)
@@ -406,7 +380,7 @@ def _read_tsv(path: Path, columns: Columns) -> Iterator[Row]:
         yield from _table_rows(path, records, columns, named)
 
 
-def _read_csv(path: Path, columns: Columns) -> Iterator[Row]:
+def _read_csv(path: File, columns: Columns) -> Iterator[Row]:
     with _open_lines(path) as lines:
         yield from _table_rows(path, _csv_records(lines), columns, not columns.has_numbers)
 
@@ -433,7 +407,7 @@ def _csv_records(lines: Iterator[Line]) -> Iterator[Record]:
         yield number, fields, problems[0] if problems else None
 
 
-def _table_rows(path: Path, records: Iterator[Record], columns: Columns, named: bool) -> Iterator[Row]:
+def _table_rows(path: File, records: Iterator[Record], columns: Columns, named: bool) -> Iterator[Row]:
     """Yields the rows of a table, whose first record is a header where the columns are `named`."""
     first = next(records, None)
     if first is None:
@@ -474,7 +448,7 @@ def _column_names(where: Any, columns: Columns) -> tuple[str, ...]:
     return columns.names
 
 
-def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, ...]):
+def _check_columns(path: File, names: Sequence[str], columns: tuple[str, ...]):
     twice = [column for column in columns if names.count(column) > 1]
     if twice:
         raise DataError(f"{path}: the column {twice[0]!r} is there twice; give each column a name of its own")
@@ -486,7 +460,7 @@ def _check_columns(path: Path, names: Sequence[str], columns: tuple[str, ...]):
         )
 
 
-def _read_jsonl(path: Path, columns: Columns) -> Iterator[Row]:
+def _read_jsonl(path: File, columns: Columns) -> Iterator[Row]:
     names = _column_names(path, columns)
     with _open_lines(path) as lines:
         for number, line, problem in lines:
@@ -519,9 +493,9 @@ def _record_row(place: str, record: dict[str, Any], columns: tuple[str, ...]) ->
     return Row(place, *(record[column] for column in columns))
 
 
-def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
+def _read_parquet(path: File, columns: Columns) -> Iterator[Row]:
     names = _column_names(path, columns)
-    with _open(path, "rb") as file:
+    with open_bytes(path) as file:
         try:
             yield from _parquet_rows(path, pq.ParquetFile(file), names)
         # pyarrow raises OSError for damaged pages, UnicodeDecodeError for damaged names of columns
@@ -529,7 +503,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[Row]:
             raise DataError(f"{path}: not a Parquet file, or a damaged one ({' '.join(str(error).split())})") from error
 
 
-def _parquet_rows(path: Path, parquet: pq.ParquetFile, columns: tuple[str, ...]) -> Iterator[Row]:
+def _parquet_rows(path: File, parquet: pq.ParquetFile, columns: tuple[str, ...]) -> Iterator[Row]:
     schema = parquet.schema_arrow
     nested = columns[0] not in schema.names and "translation" in schema.names
     _check_columns(path, _field_names(schema, nested), columns)
@@ -548,7 +522,7 @@ def _field_names(schema: pa.Schema, nested: bool) -> list[str]:
     return [field.name for field in struct] if nested and pa.types.is_struct(struct) else schema.names
 
 
-def _parquet_texts(path: Path, batch: pa.RecordBatch, column: str, nested: bool) -> list[str | None]:
+def _parquet_texts(path: File, batch: pa.RecordBatch, column: str, nested: bool) -> list[str | None]:
     array = pc.struct_field(batch["translation"], column) if nested else batch[column]
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         raise DataError(f"{path}: column {column!r} holds {array.type}, expected text (string)")
@@ -566,7 +540,72 @@ def _read_dataset(arguments: dict, columns: Columns) -> Iterator[Row]:
         yield _record_row(f"{where}, row {number}", record, names)
 
 
-READERS = {"tsv": _read_tsv, "csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet}
+def _read_tmx(path: File, columns: Columns) -> Iterator[Row]:
+    """Reads translation units (TMX 1.4b); what stands for mark-up in a segment is no text."""
+    names = _column_names(path, columns)
+    with open_bytes(path) as file:
+        body, number = None, 0
+        try:
+            for event, element in iterparse(file, events=("start", "end")):
+                if event == "start":
+                    body = element if element.tag == "body" else body
+                elif element.tag == "tu":
+                    number += 1
+                    yield _record_row(f"{path}, unit {number}", _unit_texts(element, names), names)
+                    if body is not None:
+                        body.clear()
+        except (ParseError, DefusedXmlException) as error:
+            raise DataError(f"{path}: broken or hostile XML after unit {number} ({error}); fetch it again") from error
+
+
+def _unit_texts(unit: Any, languages: tuple[str, ...]) -> dict[str, str]:
+    """Returns the first text of each language; `de` stands for `de-AT` where only that is there."""
+    texts: dict[str, str] = {}
+    for variant in unit.iter("tuv"):
+        language = variant.get("{http://www.w3.org/XML/1998/namespace}lang") or variant.get("lang") or "none"
+        texts.setdefault(language.lower().replace("_", "-"), _segment_text(variant.find("seg")))
+    general = {language.partition("-")[0]: text for language, text in reversed(texts.items())}
+    found = {language: (general | texts).get(language.lower().replace("_", "-")) for language in languages}
+    return {language: text for language, text in found.items() if text is not None} or texts
+
+
+def _segment_text(segment: Any) -> str:
+    if segment is None:
+        return ""
+    parts = [segment.text or ""]
+    for child in segment:
+        parts += [_segment_text(child) if child.tag in ("hi", "sub") else "", child.tail or ""]
+    return "".join(parts)
+
+
+def _read_zip(path: Path, columns: Columns) -> Iterator[Row]:
+    """Reads the two texts of an archive that end in the names of the columns, or its one table."""
+    members = list_members(path)
+    sides = [[member for member in members if member.name.endswith(f".{name}")] for name in columns.names[:2]]
+    tables = [(member, unpacked_suffix(member).removeprefix(".").replace("txt", "tsv")) for member in members]
+    tables = [(member, kind) for member, kind in tables if kind in TABLES]
+    if all(len(side) == 1 for side in sides):
+        yield from _read_aligned(sides[0][0], sides[1][0])
+    elif len(tables) == 1:
+        yield from READERS[tables[0][1]](tables[0][0], columns)
+    else:
+        names = ", ".join(member.name for member in members)
+        raise DataError(
+            f"{path}: expected one table (.{', .'.join(TABLES)}), or two texts that end in .{columns.names[0]} and "
+            f".{columns.names[1]}, got {names or 'none'}; name the languages with source_column and target_column"
+        )
+
+
+READERS = {
+    "tsv": _read_tsv,
+    "csv": _read_csv,
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+    "tmx": _read_tmx,
+    "zip": _read_zip,
+}
+# what a file can be read as whatever it is called
+TABLES = tuple(READERS)[:-1]
 
 
 # one token and the end of sentence

@@ -21,7 +21,7 @@ class Shouter:
     def __init__(self):
         self.batches = []
 
-    def __call__(self, batches, num_return_sequences):
+    def __call__(self, batches, num_return_sequences, **options):
         assert num_return_sequences == 1
         self.batches += batches
         return [[{"translation_text": text.upper()} for text in batch] for batch in batches]

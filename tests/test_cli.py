@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hf_rnn_attn import RnnAttnConfig, RnnAttnForConditionalGeneration, cli
+from hf_rnn_attn import BUNDLED, RnnAttnConfig, RnnAttnForConditionalGeneration, cli
+from hf_rnn_attn.inference.loading import load_model
 from hf_rnn_attn.inference.quantization import Int8Linear
 from hf_rnn_attn.tokenization import train_tokenizer
 
@@ -21,7 +23,10 @@ from hf_rnn_attn.tokenization import train_tokenizer
 class Shouter:
     """Stands for a translation pipeline: "translates" into capitals; its tokens are letters."""
 
-    def __call__(self, lines, num_return_sequences=None):
+    task = "translation"
+    model = SimpleNamespace(name_or_path="")
+
+    def __call__(self, lines, **options):
         (self.seen,) = lines
         return [[{"translation_text": line.upper()} for line in self.seen]]
 
@@ -66,6 +71,8 @@ def test_every_command_is_listed_and_none_is_an_error(capsys):
         "train",
         "evaluate",
         "translate",
+        "score",
+        "lexicon",
         "attention",
         "align",
         "average",
@@ -421,3 +428,146 @@ def test_a_saved_model_aligns_words(tmp_path, capsys):
     # seen from the other side, the one source word looks at one of the two
     assert cli.main([*arguments[:4], "--reverse", str(tmp_path)]) == 0
     assert capsys.readouterr().out in ("0-0\n0-0\n", "0-1\n0-0\n")
+
+
+# the best translations, and their scores
+
+
+class Guesser:
+    """Stands for a pipeline with several translations of each line; its tokens are letters."""
+
+    task = "translation"
+    model = SimpleNamespace(name_or_path="", generation_config=SimpleNamespace(num_beams=None))
+
+    def __call__(self, batches, num_return_sequences, return_scores=False, names=None):
+        scores = [{"score": 0.0 - place} if return_scores else {} for place in range(num_return_sequences)]
+        return [
+            [{"translation_text": f"{line}{n}\t", **score} for line in batch for n, score in enumerate(scores)]
+            for batch in batches
+        ]
+
+    def tokenizer(self, lines):
+        return {"input_ids": [list(line) for line in lines]}
+
+
+LINES_OF = {
+    "text": ["a0\t", "a1\t", "", "", "bb0\t", "bb1\t", "c0\t", "c1\t"],
+    "tsv": [
+        "1\t0.000000\ta0 ",
+        "1\t-1.000000\ta1 ",
+        "2\t0.000000\t",
+        "2\t0.000000\t",
+        "3\t0.000000\tbb0 ",
+        "3\t-1.000000\tbb1 ",
+        "4\t0.000000\tc0 ",
+        "4\t-1.000000\tc1 ",
+    ],
+}
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("kind", ["text", "tsv", "jsonl"])
+def test_several_translations_of_a_line(kind, stop, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_load_translator", lambda *_, **__: Guesser())
+    monkeypatch.setattr("hf_rnn_attn.inference.bulk.WINDOW_LINES", 2)
+    source, target = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("a\n\nbb\nc\n", "utf-8")
+    command = ["translate", "-i", str(source), "-o", str(target), "--n-best", "2", "--format", kind]
+    whole = Guesser.__call__
+    if stop:
+
+        def stopped(self, batches, num_return_sequences, **options):
+            if "bb" in batches[0]:
+                raise KeyboardInterrupt
+            return whole(self, batches, num_return_sequences, **options)
+
+        monkeypatch.setattr(Guesser, "__call__", stopped)
+        assert cli.main(command) == 130
+        monkeypatch.setattr(Guesser, "__call__", whole)
+    assert cli.main(command) == 0
+    assert ("going on after line 2" in capsys.readouterr().err) == stop
+    lines = target.read_text("utf-8").splitlines()
+    if kind == "jsonl":
+        records = [json.loads(line) for line in lines]
+        assert [(record["line"], record["source"]) for record in records] == [(1, "a"), (2, ""), (3, "bb"), (4, "c")]
+        assert records[2]["hypotheses"] == [{"text": "bb0\t", "score": 0.0}, {"text": "bb1\t", "score": -1.0}]
+        assert records[1]["hypotheses"] == [{"text": "", "score": 0.0}] * 2
+    else:
+        assert lines == LINES_OF[kind]
+
+
+@pytest.mark.parametrize(
+    "option", [["--n-best", "3"], ["--format", "tsv"], ["--keep-loops"], ["--max-new-tokens", "9"]]
+)
+def test_another_kind_of_output_begins_anew(option, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "find_model", lambda name: Path(__file__).parent / "checkpoints")
+    command = ["translate", "-i", __file__]
+    settings = [cli._translation_settings(cli.build_parser().parse_args(command + more)) for more in ([], option)]
+    assert settings[0] != settings[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], {}),
+        (["--keep-loops"], {"avoid_loops": False}),
+        (["--max-new-tokens", "9"], {"max_new_tokens": 9}),
+    ],
+)
+def test_options_of_the_pipeline(arguments, options, translator, capsys):
+    assert cli.main(["translate", "a", *arguments]) == 0
+    assert translator.options == options
+
+
+def scores_of(printed):
+    return [hypothesis["score"] for line in printed.splitlines() for hypothesis in json.loads(line)["hypotheses"]]
+
+
+@pytest.mark.parametrize("models", [["de-en"], ["de-en", "de-en"]])
+def test_scores_are_those_of_the_transitions(models, capsys):
+    text = "Ich habe heute keinen Hunger."
+    options = ["--n-best", "6", "--format", "jsonl", "--model", *models]
+    assert cli.main(["translate", text, *options]) == 0
+    model, tokenizer = load_model(BUNDLED["de", "en"])
+    outputs = model.generate(
+        **tokenizer(text, return_tensors="pt"),
+        num_beams=6,
+        num_return_sequences=6,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    steps = model.compute_transition_scores(
+        outputs.sequences, outputs.logits, outputs.beam_indices, normalize_logits=True
+    )
+    ends = (outputs.sequences == model.config.eos_token_id).int().argmax(-1)
+    expected = [step[:end].sum().item() for step, end in zip(steps, ends, strict=True)]
+    assert scores_of(capsys.readouterr().out) == pytest.approx(expected, abs=1e-5)
+
+
+def test_int8_has_scores_too(capsys):
+    assert cli.main(["translate", "Guten Morgen.", "--n-best", "3", "--format", "jsonl", "--int8"]) == 0
+    scores = scores_of(capsys.readouterr().out)
+    assert len(scores) == 3 and -9 < scores[2] < scores[0] < 0
+
+
+@pytest.mark.parametrize("arguments", [["-i", "in.txt"], ["Hallo.", "Ich möchte heute gern ins Kino gehen."]])
+def test_an_output_that_was_cut_off_is_named_with_its_line(arguments, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("Hallo.\nIch möchte heute gern ins Kino gehen.\n", "utf-8")
+    assert cli.main(["translate", *arguments, "--max-new-tokens", "6", "--no-split"]) == 0
+    cut = [record.message for record in caplog.records if "was cut off" in record.message]
+    name = "in.txt:2" if "-i" in arguments else "sentence:2"
+    assert cut == [f"The output for {name} was cut off at the length limit. Raise it: max_new_tokens=400."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--n-best", "3", "--beams", "2"], "--n-best 3: expected at least as many --beams, got 2; raise --beams"),
+        (["--n-best", "100", "--batch-tokens", "2000"], "--batch-tokens 2000 with 100 beams: expected at most"),
+    ],
+)
+def test_several_translations_that_cannot_be_had(arguments, message, capsys):
+    assert cli.main(["translate", "a", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1

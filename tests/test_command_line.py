@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -406,7 +407,10 @@ def test_what_a_command_cannot_do_is_known_before_the_model_is_loaded(arguments,
 class Echo:
     """Stands for a pipeline: "translates" into capitals; its tokens are letters."""
 
-    def __call__(self, batches, num_return_sequences):
+    task = "translation"
+    model = SimpleNamespace(name_or_path="")
+
+    def __call__(self, batches, **options):
         return [[{"translation_text": line.upper()} for line in batch] for batch in batches]
 
     def tokenizer(self, lines):

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 import hf_rnn_attn.data as data_module
+from hf_rnn_attn import packed
 from hf_rnn_attn.data import (
     DataError,
     TokenBatchSampler,
@@ -313,7 +314,9 @@ def test_wrong_names_say_which_there_are(tmp_path):
     with pytest.raises(DataError, match="no column 'en'; it has 'source', 'target', 'n'"):
         read_pairs(tmp_path / "x.parquet", target_column="en")
     write_tsv(tmp_path / "x.txt", PAIRS)
-    with pytest.raises(DataError, match="unknown format '.txt'; pass file_format, one of tsv, csv, jsonl, parquet"):
+    with pytest.raises(
+        DataError, match="unknown format '.txt'; pass file_format, one of tsv, csv, jsonl, parquet, tmx"
+    ):
         read_pairs(tmp_path / "x.txt")
     assert texts(read_pairs(tmp_path / "x.txt", file_format="tsv")) == PAIRS
     with pytest.raises(DataError, match="file_format must be one of"):
@@ -384,7 +387,7 @@ REFUSED_FILES = [
     ("x.parquet", b"PAR1", {}, ": not a Parquet file, or a damaged one ("),
     ("x.parquet", b"", {}, ": not a Parquet file, or a damaged one ("),
     ("x.parquet", b"PAR1", {"source_column": 1, "target_column": 2}, ": expected names of columns"),
-    ("x.zip", b"PK", {}, ": unknown format '.zip'; pass file_format, one of tsv, csv, jsonl, parquet"),
+    ("x.rar", b"Rar!", {}, ": unknown format '.rar'; pass file_format, one of tsv, csv, jsonl, parquet, tmx"),
 ]
 
 
@@ -473,7 +476,7 @@ def test_what_cannot_be_read_is_left_out_on_request(tmp_path, caplog):
 
 @pytest.mark.parametrize("name", ["x.tsv.gz", "x.csv.gz", "x.jsonl.gz", "x.parquet.gz", "x.de.gz"])
 def test_a_packed_file_that_grows_without_end_is_refused(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(data_module, "MAX_UNPACKED_BYTES", 10**6)
+    monkeypatch.setattr(packed, "MAX_UNPACKED_BYTES", 10**6)
     (tmp_path / name).write_bytes(gzip.compress(b"a" * 10**7))
     data = {"source": tmp_path / name, "target": tmp_path / name} if "de" in name else tmp_path / name
     with pytest.raises(DataError, match="got a file of 9,7.. bytes that grows more than 100 times; unpack it"):
@@ -524,10 +527,10 @@ def test_broken_containers_name_the_file(tmp_path):
     write_tsv(tmp_path / "x.tsv", PAIRS)
     whole = compress(tmp_path / "x.tsv").read_bytes()
     (tmp_path / "cut.tsv.gz").write_bytes(whole[:-9])
-    with pytest.raises(DataError, match="cut.tsv.gz: broken gzip file"):
+    with pytest.raises(DataError, match="cut.tsv.gz: broken gz file"):
         read_pairs(tmp_path / "cut.tsv.gz")
     (tmp_path / "plain.tsv.gz").write_bytes(b"a\tb\n")
-    with pytest.raises(DataError, match="plain.tsv.gz: broken gzip file"):
+    with pytest.raises(DataError, match="plain.tsv.gz: broken gz file"):
         read_pairs(tmp_path / "plain.tsv.gz")
     (tmp_path / "x.parquet").write_bytes(b"a\tb\n" * 9)
     with pytest.raises(DataError, match="x.parquet: not a Parquet file"):

@@ -11,6 +11,8 @@ import pytest
 import torch
 from small_models import SOURCES, TARGETS, make_model, mask_of, pad
 
+import hf_rnn_attn_cli
+
 
 peft = pytest.importorskip("peft", reason="the extra `peft` is not installed")
 
@@ -85,6 +87,7 @@ def test_generation_with_an_adapter_equals_the_merged_model():
 def test_the_examples_of_the_docs_run(page, tmp_path):
     if page == "export.md":
         pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+        assert hf_rnn_attn_cli.main(["export", "de-en", str(tmp_path / "onnx-de-en"), "--int8"]) == 0
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert blocks
     for block in blocks:

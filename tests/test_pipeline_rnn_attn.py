@@ -880,11 +880,11 @@ def test_truncation_on_request_names_the_text_too(truncation, tokenizer, caplog)
 @pytest.mark.parametrize("characters", [100_000, 10_000_000])
 def test_a_huge_text_is_answered_in_bounded_time_and_memory(characters, caplog):
     translator = pipeline("translation", model=BUNDLED["de", "en"], device="cpu", num_beams=1, max_new_tokens=5)
-    before, start = psutil.Process().memory_info().rss, time.perf_counter()
+    before, start = psutil.Process().memory_info().rss, time.process_time()
     (record,) = translator(("ein Haus am Meer. " * characters)[:characters])
-    assert record["translation_text"] and "Only the first 10000 tokens" in caplog.text
+    assert record["translation_text"] and "Only the first 5000 tokens" in caplog.text
     assert f"({characters} characters)" in caplog.text
-    assert time.perf_counter() - start < 30  # 3 s on an idle core
+    assert time.process_time() - start < 5  # of the processor: the machine may be busy
     assert psutil.Process().memory_info().rss - before < 2**30
 
 

@@ -22,6 +22,7 @@ RUN_ELSEWHERE = {
     "importers.md": "test_importers.py",
     "peft.md": "test_peft.py",
     "export.md": "test_peft.py",
+    "guides/inspection-tools.md": "test_inspection_tools.py",
 }
 # pages whose commands need data or hours: their arguments are checked
 CHECKED = ["command-line.md", "performance.md", "recipes.md", "results.md"]
@@ -101,7 +102,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     for name in ("docs", "scripts", "hf_rnn_attn"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "checkpoints"))
-    shutil.copy(ROOT / "zensical.toml", folder)
+    for name in ("zensical.toml", "hf_rnn_attn_onnx.py"):
+        shutil.copy(ROOT / name, folder)
     return folder
 
 

@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text is split into its sentences and comes back with its white space as it was."""
 
+import contextlib
 import logging
+import re
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
-from hf_rnn_attn.text import split_text, translate_text
+from hf_rnn_attn import BUNDLED, cli, train_tokenizer
+from hf_rnn_attn.text import language_of, split_text, translate_text
 
 
 class Shouter:
@@ -20,7 +25,7 @@ class Shouter:
     def tokenizer(self, lines):
         return {"input_ids": [line.split() for line in lines]}
 
-    def __call__(self, batches, num_return_sequences):
+    def __call__(self, batches, num_return_sequences, **options):
         (lines,) = batches
         self.heard += lines
         return [[{"translation_text": line.upper()} for line in lines]]
@@ -108,10 +113,106 @@ def test_half_a_surrogate_pair_is_read_as_in_the_pipeline(translator):
     assert translate_text(translator, "Hallo \ud83d.\n") == translate_text(translator, "Hallo \ufffd.\n")
 
 
+def named(task="translation", folder="", kind="bpe"):
+    texts = ["Ein Hund und zwei Katzen."]
+    tokenizer = train_tokenizer(texts, texts, kind=kind, vocab_size=300)
+    return SimpleNamespace(task=task, tokenizer=tokenizer, model=SimpleNamespace(name_or_path=folder))
+
+
+@pytest.mark.parametrize(
+    ("translator", "language"),
+    [
+        (named(), None),
+        (named("translation_de_to_en"), "de"),
+        (named("translation_de_to_en", kind="unigram"), "de"),
+        (named("translation_de_to_en", kind="word"), "de"),
+        (named("translation_ko_to_phones", kind="char"), None),
+        (named(folder=BUNDLED["de", "en"]), "de"),
+        (named(folder=BUNDLED["en", "de"]), "en"),
+        (named(folder=BUNDLED["en", "de"], kind="char"), None),
+        (named("translation_fr_to_en", folder=BUNDLED["en", "de"]), "fr"),
+    ],
+)
+def test_running_text_is_what_a_checkpoint_says_it_is(translator, language):
+    assert language_of(translator) == language
+
+
+TWO = "Guten Morgen! Wie geht es dir?"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heard"),
+    [
+        ([TWO], ["Guten Morgen!", "Wie geht es dir?"]),
+        ([TWO, "--no-split"], [TWO]),
+        ([TWO, "--n-best", "2"], [TWO]),
+        ([TWO, "--format", "tsv"], [TWO]),
+        ([TWO, "--format", "jsonl"], [TWO]),
+        (["Er kommt am 3. Mai."], ["Er kommt am 3. Mai."]),
+        (["Er kommt am 3. Mai.", "--split", "en"], ["Er kommt am 3.", "Mai."]),
+        (["-i", "in.txt"], [TWO]),
+        (["--model", "en-de", "--no-split", "--", TWO], [TWO]),
+    ],
+)
+def test_the_command_splits_texts_that_are_arguments(arguments, heard, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text(f"{TWO}\n", "utf-8")
+    listener = named(folder=BUNDLED["de", "en"])
+    seen = []
+
+    class Listener:
+        task, tokenizer, model = listener.task, listener.tokenizer, listener.model
+        model.generation_config = SimpleNamespace(num_beams=5)
+
+        def __call__(self, batches, num_return_sequences, **_):
+            seen.extend(batches[0])
+            return [
+                [{"translation_text": text, "score": 0.0} for text in batches[0] for _ in range(num_return_sequences)]
+            ]
+
+    monkeypatch.setattr(cli, "_load_translator", lambda *_, **__: Listener())
+    assert cli.main(["translate", *arguments]) == 0
+    assert sorted(seen) == sorted(heard)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Guten Morgen!\n\nWie geht es dir? Gut.\n", "  Guten Morgen!\n", "Guten\r\nMorgen", "\n", "Hallo. \n\n\n\tHallo."],
+)
+def test_the_command_keeps_line_breaks(text, capsys):
+    assert cli.main(["translate", text, "--beams", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert re.findall(r"\s*\n\s*", printed) == re.findall(r"\s*\n\s*", f"{text}\n")
+
+
+def test_a_text_of_an_unknown_language_is_left_whole_unless_one_is_named(tmp_path, capsys, monkeypatch):
+    shutil.copytree(BUNDLED["de", "en"], tmp_path / "model")
+    calls = []
+    monkeypatch.setattr(cli, "translate_text", lambda translator, text, language, _: calls.append(language) or text)
+    for options in ([], ["--split", "de"], ["--split", "fr"]):
+        assert cli.main(["translate", TWO, "--beams", "1", "--model", str(tmp_path / "model"), *options]) == 0
+    assert calls == ["de", "fr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "de", "-i", "in.txt"], "--split is for texts as arguments"),
+        (["--split", "de", "a", "--n-best", "2"], "--split is for texts as arguments"),
+        (["--split", "de", "a", "--format", "jsonl"], "--split is for texts as arguments"),
+        (["--split", "German", "a"], "expected the code of a language, such as de, got 'German'"),
+        (["--split", "", "a"], "expected the code of a language"),
+        (["--split", "de", "--no-split", "a"], "not allowed with argument"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(arguments, message, capsys):
+    with contextlib.suppress(SystemExit):
+        assert cli.main(["translate", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.fixture
 def translator():
     from transformers import pipeline
-
-    from hf_rnn_attn import BUNDLED
 
     return pipeline("translation_de_to_en", model=BUNDLED["de", "en"], device="cpu", num_beams=1, max_new_tokens=6)

@@ -12,13 +12,16 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 
 logger = logging.getLogger(__name__)
 
+# a line, and the records of its translations
+Hypotheses = tuple[str, list[dict[str, Any]]]
+EMPTY = {"translation_text": "", "score": 0.0}
 # a window ends with the first of the two
 WINDOW_LINES, WINDOW_CHARACTERS = 4096, 2**20
 # what is longer is no line of text
@@ -85,14 +88,60 @@ def translate_lines(lines: Iterable[str], translator, tokens_per_batch: int) -> 
     Returns:
         `Iterator[list[str]]`: for each window the translations, one for each line, in the order of the lines.
     """
+    for window in search_lines(lines, translator, tokens_per_batch):
+        yield [best["translation_text"] for _, (best,) in window]
+
+
+def search_lines(
+    lines: Iterable[str],
+    translator,
+    tokens_per_batch: int,
+    count: int = 1,
+    name: str | None = None,
+    start: int = 1,
+    **options: Any,
+) -> Iterator[list[Hypotheses]]:
+    """Finds the best translations of lines as they come; `lines`, `translator`, batches as for [`translate_lines`].
+
+    Args:
+        count (`int`, *optional*, defaults to 1): translations of each line.
+        name (`str`, *optional*): what warnings call the text; without it they quote the line.
+        start (`int`, *optional*, defaults to 1): number of the first line.
+        options: of the pipeline's call, such as `return_scores`.
+
+    Returns:
+        `Iterator[list[tuple[str, list[dict]]]]`: for each window its lines, each with the pipeline's records in the
+        order of the search. Those of an empty line are empty.
+    """
     for window in _windows(iter(lines)):
-        translations = [""] * len(window)
+        found: list[Hypotheses] = [(line, [EMPTY] * count) for line in window]
         for rows in batches_by_length(window, translator.tokenizer, tokens_per_batch):
+            named = {"names": [f"{name}:{start + row}" for row in rows]} if name else {}
             # a list in a list is one padded batch
-            (records,) = translator([[window[row] for row in rows]], num_return_sequences=1)
-            for row, record in zip(rows, records, strict=True):
-                translations[row] = record["translation_text"]
-        yield translations
+            (records,) = translator([[window[row] for row in rows]], num_return_sequences=count, **named, **options)
+            for place, row in enumerate(rows):
+                found[row] = (window[row], records[place * count : (place + 1) * count])
+        start += len(window)
+        yield found
+
+
+def format_hypotheses(kind: str, number: int, hypotheses: Hypotheses) -> list[str]:
+    """Returns what is written of a line's translations.
+
+    Args:
+        kind (`str`): `"text"` and `"tsv"` have a line for each translation: the text alone; number of the source line,
+            score, text. `"jsonl"` has one object for all.
+        number (`int`): that of the line, from 1.
+        hypotheses (`tuple[str, list[dict]]`): a line and its records, with scores unless they are `"text"`.
+    """
+    source, records = hypotheses
+    if kind == "jsonl":
+        found = [{"text": record["translation_text"], "score": record["score"]} for record in records]
+        return [json.dumps({"line": number, "source": source, "hypotheses": found}, ensure_ascii=False)]
+    if kind == "tsv":
+        texts = [record["translation_text"].replace("\t", " ") for record in records]
+        return [f"{number}\t{record['score']:.6f}\t{text}" for record, text in zip(records, texts, strict=True)]
+    return [record["translation_text"] for record in records]
 
 
 def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) -> Iterator[list[int]]:
@@ -103,8 +152,12 @@ def batches_by_length(lines: Sequence[str], tokenizer, tokens_per_batch: int) ->
     if not rows:
         return
     ids = tokenizer([lines[row] for row in rows])["input_ids"]
-    lengths = {row: len(sentence) for row, sentence in zip(rows, ids, strict=True)}
-    rows.sort(key=lambda row: lengths[row], reverse=True)
+    yield from cut_batches({row: len(sentence) for row, sentence in zip(rows, ids, strict=True)}, tokens_per_batch)
+
+
+def cut_batches(lengths: Mapping[int, int], tokens_per_batch: int) -> Iterator[list[int]]:
+    """Yields rows in batches of at most `tokens_per_batch` tokens, padding included; the longest come first."""
+    rows = sorted(lengths, key=lambda row: lengths[row], reverse=True)
     while rows:
         # the first is the longest, so the others are padded to it
         size = max(1, tokens_per_batch // max(1, lengths[rows[0]]))

@@ -329,6 +329,8 @@ class Text2TextGenerationPipeline(Pipeline):
     * `avoid_loops` (`bool`, *optional*, defaults to `False`): decodes a text again, without any three tokens twice, if
       the output has some tokens four times in a row or more often, and the text has not. What was sampled, and what the
       call, the task or the checkpoint keeps from repeating, is left as it is.
+    * `names` (`list[str]`, *optional*): what warnings call the texts of a batch, such as `"in.txt:3"`; by default they
+      quote the text.
     * everything else goes to `model.generate()`.
 
     Generation parameters come from the call, then from `config.task_specific_params` of the task, then from the
@@ -358,7 +360,7 @@ class Text2TextGenerationPipeline(Pipeline):
     tokenizer: Any
 
     return_name = "generated"
-    max_source_tokens = 10_000
+    max_source_tokens = 5_000
     avoids_loops = False
 
     _load_processor = False
@@ -404,6 +406,7 @@ class Text2TextGenerationPipeline(Pipeline):
         output_attentions: bool | None = None,
         replace_unknown: bool | Mapping[str, str] | None = None,
         avoid_loops: bool | None = None,
+        names: list[str] | None = None,
         **forward_params: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Divides the arguments of a call among `preprocess`, `_forward` and `postprocess`."""
@@ -414,7 +417,7 @@ class Text2TextGenerationPipeline(Pipeline):
             forward_params["eos_token_id"] = self._first_token_id(stop_sequence)
         # an empty mapping is a mapping
         replaces = None if replace_unknown is None else replace_unknown is not False
-        preprocess_params = {"truncation": truncation, "return_words": replaces}
+        preprocess_params = {"truncation": truncation, "return_words": replaces, "names": names}
         extras = {"return_scores": return_scores, "output_attentions": output_attentions, "avoid_loops": avoid_loops}
         forward_params |= _given(extras)
         postprocess_params = {
@@ -480,7 +483,12 @@ class Text2TextGenerationPipeline(Pipeline):
         return [records[0] for records in results] if all(len(records) == 1 for records in results) else results
 
     def preprocess(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, inputs: Any, truncation: Any = False, return_words: bool = False, **languages: str
+        self,
+        inputs: Any,
+        truncation: Any = False,
+        return_words: bool = False,
+        names: list[str] | None = None,
+        **languages: str,
     ) -> Any:
         """Turns one text, or a list of them, into the model's inputs.
 
@@ -489,6 +497,7 @@ class Text2TextGenerationPipeline(Pipeline):
             truncation: see the class.
             return_words (`bool`, *optional*, defaults to `False`): whether to add "source_words", for each text the
                 word that each of its tokens stands for.
+            names (`list[str]`, *optional*): see the class.
             languages: of a translation.
 
         Raises:
@@ -496,7 +505,7 @@ class Text2TextGenerationPipeline(Pipeline):
         """
         _check_text(inputs)
         texts: list[str] = inputs if isinstance(inputs, list) else [inputs]
-        names = [f"{reprlib.repr(text)} ({len(text)} characters)" for text in texts]
+        names = names or [f"{reprlib.repr(text)} ({len(text)} characters)" for text in texts]
         most = CHARACTERS_PER_TOKEN * self.max_source_tokens
         cut = [whole_characters(text[:most]) for text in texts]
         truncates = truncation not in (False, "do_not_truncate")

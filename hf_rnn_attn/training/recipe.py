@@ -54,6 +54,7 @@ from transformers.training_args import trainer_log_levels
 from ..data import check_corpus, encode_pairs, read_pairs
 from ..evaluation import ERROR_RATES, METRICS, check_edges, load_metric
 from ..model.configuration_rnn_attn import ONE_VOCABULARY_OPTIONS, RnnAttnConfig
+from ..packed import OPENERS
 from ..tokenization import check_options, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 
@@ -61,7 +62,7 @@ from .callbacks import ScheduledSamplingCallback
 MAX_BYTES = 100_000
 MAX_VALUES = 10_000
 MAX_DEPTH = 20
-FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".gz")
+FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".tmx", ".zip", *OPENERS)
 # what a config says about the vocabulary follows from the tokenizer, so a recipe must not say it
 TOKENIZER_FIELDS = (
     "vocab_size",

@@ -9,6 +9,7 @@ import io
 import logging
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import atheris
@@ -16,28 +17,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-with atheris.instrument_imports(include=["hf_rnn_attn.data"]):
+with atheris.instrument_imports(include=["hf_rnn_attn.data", "hf_rnn_attn.packed"]):
     from hf_rnn_attn.data import READERS, Columns, DataError, _good_rows
+from hf_rnn_attn.packed import OPENERS
 from hf_rnn_attn.tokenization import squeeze
 
 
 FOLDER = Path(tempfile.mkdtemp())
-NAMES = [f"x.{name}{packed}" for name in READERS for packed in ("", ".gz")] + ["aligned", "parquet"]
+NAMES = [f"x.{name}{packed}" for name in READERS for packed in ("", *OPENERS)] + ["aligned", "whole"]
 COLUMNS = [(), (1, 2), (2, 4), (1, 2, 3), ("source", "target"), ("a", "b"), ("source", "target", "a")]
-BUFFER = io.BytesIO()
-pq.write_table(pa.table({"source": ["a", "b"], "target": ["c", None]}), BUFFER)
-PARQUET = BUFFER.getvalue()
+UNIT = '<tu><tuv xml:lang="source"><seg>a <ph>b</ph></seg></tuv><tuv xml:lang="target-C"><seg>&amp;</seg></tuv></tu>'
+
+
+def whole_files() -> dict[str, bytes]:
+    """Returns files of which a few bytes are damaged: any other bytes do not get far in their readers."""
+    table, archive = io.BytesIO(), io.BytesIO()
+    pq.write_table(pa.table({"source": ["a", "b"], "target": ["c", None]}), table)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("README", "c.source", "c.target", "x.tsv"):
+            file.writestr(name, "a\tb\n")
+    memory = f"<tmx><body>{UNIT}</body></tmx>".encode()
+    packed = {f"x.tsv.{kind}": pa.compress(b"a\tb\n", codec, asbytes=True) for kind, codec in CODECS.items()}
+    return {"x.parquet": table.getvalue(), "x.zip": archive.getvalue(), "x.tmx": memory, **packed}
+
+
+CODECS = {"zst": "zstd", "bz2": "bz2", "gz": "gzip"}
+WHOLE = whole_files()
 
 
 def one_input(data: bytes):
     provider = atheris.FuzzedDataProvider(data)
     name, columns = provider.PickValueInList(NAMES), provider.PickValueInList(COLUMNS)
     on_bad_rows = provider.PickValueInList(["error", "skip"])
-    if name == "parquet":
-        # a file whose head and foot are right
-        place, name = provider.ConsumeIntInRange(0, len(PARQUET) - 1), "x.parquet"
+    if name == "whole":
+        name = provider.PickValueInList(list(WHOLE))
+        place = provider.ConsumeIntInRange(0, len(WHOLE[name]) - 1)
         damage = provider.ConsumeBytes(8)
-        content = PARQUET[:place] + damage + PARQUET[place + len(damage) :]
+        content = WHOLE[name][:place] + damage + WHOLE[name][place + len(damage) :]
     else:
         content = provider.ConsumeBytes(provider.remaining_bytes())
     (FOLDER / name).write_bytes(content)
