@@ -171,7 +171,7 @@ def test_words_and_subwords_grow_on_request_alone(kind, tmp_path, caplog):
     assert len(grow_tokenizer(tokenizer, pairs_of(NEW), tmp_path, every_kind=False)) == len(tokenizer)
     assert not caplog.text
     assert len(grow_tokenizer(tokenizer, pairs_of(NEW), tmp_path, every_kind=True)) > len(tokenizer)
-    assert "new source and target tokens (" in caplog.text and "tokenizer.grow: false" in caplog.text
+    assert "new source and target tokens: " in caplog.text and "tokenizer.grow: false" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def first(tmp_path_factory):
 def test_a_tuned_checkpoint_knows_the_new_symbols_and_goes_on_where_it_stopped(first, tmp_path, caplog):
     path = write_recipe(tmp_path, "tuned", NEW, str(first), {})
     train(load_recipe(path))
-    assert "2 new source tokens (e, f); tokenizer.grow: false leaves them out" in caplog.text
-    assert "2 new target tokens (▁F, ▁EH)" in caplog.text and "unknown" not in caplog.text
+    assert "new source tokens: e, f; tokenizer.grow: false leaves them out" in caplog.text
+    assert "new target tokens: ▁F, ▁EH;" in caplog.text and "unknown" not in caplog.text
     whole = load_checkpoint(tmp_path / "tuned")
     assert grown_sizes(whole) == [size + 2 for size in grown_sizes(load_checkpoint(first))]
     # new rows learn

@@ -59,6 +59,7 @@ ORDER = [
     "visualization",
     "training.callbacks",
     "training.recipe",
+    "training.defaults",
     "training.checkpoints",
     "training.growth",
     "training.record",

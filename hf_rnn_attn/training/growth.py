@@ -70,13 +70,12 @@ def grow_tokenizer(
         if new:
             _add_tokens(state, backend.get_vocab(), new)
             file.write_text(json.dumps(state, ensure_ascii=False), "utf-8")
-            more = ", ..." if len(new) > TOKENS_SHOWN else ""
+            shown, more = ", ".join(new[:TOKENS_SHOWN]), len(new) - TOKENS_SHOWN
             logger.warning(
-                "%d new %s tokens (%s%s); tokenizer.grow: false leaves them out",
-                len(new),
+                "new %s tokens: %s%s; tokenizer.grow: false leaves them out",
                 " and ".join(sides),
-                ", ".join(new[:TOKENS_SHOWN]),
-                more,
+                shown,
+                f" and {more} more" if more > 0 else "",
             )
     return load_tokenizer(folder)
 

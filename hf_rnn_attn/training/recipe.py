@@ -664,15 +664,24 @@ def _resolve_paths(value: Any, folder: Path) -> Any:
     return value
 
 
+def uses_cpu(recipe: Recipe) -> bool:
+    """Returns what the recipe says of `use_cpu`, else whether there is no accelerator."""
+    return recipe.training.arguments.get("use_cpu", not torch.accelerator.is_available())
+
+
 def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
     """Returns the library's arguments of a recipe, after the checks that need them.
+
+    Without an accelerator `use_cpu` is set, which the library asks for with `bf16`.
 
     Raises:
         ValueError: settings that contradict each other or the launch.
     """
     where = f"{recipe.file}: training"
     with _located(where):
-        arguments = Seq2SeqTrainingArguments(**recipe.training.arguments)
+        on_cpu = uses_cpu(recipe)
+        defaults: dict[str, Any] = {"use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu}
+        arguments = Seq2SeqTrainingArguments(**(defaults | recipe.training.arguments))
     with _located(f"{where}.report_to"):
         get_reporting_integration_callbacks(arguments.report_to)
     _check_processes(arguments)

@@ -40,9 +40,10 @@ from ..model.pipeline_rnn_attn import sides_of
 from ..tokenization import tokenizer_settings, train_tokenizer
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
+from .defaults import choose_batch, choose_precision, describe_choice, with_training
 from .growth import grow_model, grow_tokenizer
 from .recipe import Recipe, training_arguments
-from .record import RESULTS_FILE, begin, check_same_run, describe_run, find_start, locked
+from .record import RESULTS_FILE, begin, check_same_run, describe_run, earlier_choice, find_start, locked, write_record
 from .trainer import RnnAttnTrainer, freeze_parameters
 
 
@@ -104,16 +105,19 @@ def train(recipe: Recipe, *, force: bool = False) -> dict[str, Any]:
         ValueError: settings that contradict each other, the data or the run that is resumed; a training that blows up.
         OSError: a checkpoint or the model cannot be written.
     """
+    chosen = earlier_choice(recipe)
+    chosen = choose_precision(recipe) if chosen is None else chosen
+    recipe = with_training(recipe, chosen)
     arguments = training_arguments(recipe)
     with locked(arguments):
-        return _train(recipe, arguments, force)
+        return _train(recipe, arguments, chosen, force)
 
 
-def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> dict[str, Any]:
+def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, chosen: dict[str, Any], force: bool) -> dict[str, Any]:
     set_seed(arguments.seed)
     folder, start = Path(str(arguments.output_dir)), find_start(arguments, force)
     pairs = _read_splits(recipe)
-    record = describe_run(recipe, arguments, pairs)
+    record = describe_run(recipe, arguments, pairs, chosen)
     if start:
         check_same_run(record, start, arguments, force)
     if arguments.process_index == 0:
@@ -123,6 +127,11 @@ def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> 
     encoded = _encode_splits(recipe, pairs, tokenizer)
     if isinstance(recipe.model, str):
         _warn_of_unknown(recipe.model, tokenizer, encoded["train"])
+    batch = {} if start else choose_batch(recipe, encoded["train"])
+    recipe, chosen = with_training(recipe, batch), chosen | batch
+    if arguments.process_index == 0 and chosen:
+        write_record(folder, {**record, "training": record["training"] | batch, "chosen": sorted(chosen)})
+        logger.warning(describe_choice(recipe, chosen))
     trainer = _build_trainer(recipe, arguments, model, tokenizer, encoded)
     outcome = trainer.train(resume_from_checkpoint=str(start) if start else None)
     if trainer.state.global_step == 0:
