@@ -94,8 +94,10 @@ def init(arguments: Namespace) -> None:
 def train(arguments: Namespace) -> None:
     """Trains what a recipe describes."""
     from .training import run
+    from .training.defaults import limit_threads
     from .training.recipe import load_recipe
 
+    limit_threads()
     run.keep_freed_memory()
     run.keep_compiled_products()
     overrides = arguments.set + (["training.resume_from_checkpoint=true"] if arguments.resume else [])

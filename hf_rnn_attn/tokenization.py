@@ -29,7 +29,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, PositiveInt
 from tokenizers import (
@@ -402,9 +402,13 @@ def train_tokenizer(
             target_tokenizer_object=_train_side(target, *target_side, **options),
             **settings,
         )
-    tokens: Any = [AddedToken(feature, lstrip=True, rstrip=True, normalized=False) for feature in features]
-    tokenizer.add_tokens(tokens)
+    tokenizer.add_tokens(cast(Any, feature_tokens(features)))
     return tokenizer
+
+
+def feature_tokens(features: Iterable[str]) -> list[AddedToken]:
+    """Returns the strings as tokens to be added, in their order; white space beside them is no part of the text."""
+    return [AddedToken(feature, lstrip=True, rstrip=True, normalized=False) for feature in sorted(features)]
 
 
 def tokenizer_settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

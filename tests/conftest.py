@@ -35,6 +35,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_precision():
+    """Recipes that leave the precision open are trained in float32 on every processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_rnn_attn.training.defaults.multiplies_in_bf16", lambda: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     torch.manual_seed(0)

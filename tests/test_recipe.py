@@ -114,7 +114,9 @@ def test_the_vocabulary_cannot_be_set_beside_the_tokenizer(write):
         (MINIMAL + "model: {attention_score: dot, decoder_hidden_size: 7}", "model: `attention_score='dot'` needs"),
         (MINIMAL + "model: {encoder_layers: two}", "model.encoder_layers: expected a whole number, got 'two'"),
         (MINIMAL + "generation: {length_penalty: 2.0, num_beams: 1}", "generation: .*only used in beam-based"),
-        (MINIMAL + "model: ./checkpoint\ntokenizer: {kind: bpe}", "brings its tokenizer; remove this section"),
+        (MINIMAL + "model: ./checkpoint\ntokenizer: {kind: bpe}", "tokenizer.kind: .* brings its tokenizer"),
+        (MINIMAL + "model: ./checkpoint\ntokenizer: {grow: 1}", "tokenizer.grow: expected true or false"),
+        (MINIMAL + "tokenizer: {grow: true}", "tokenizer.grow is for a checkpoint to tune"),
         ("data: {train: t.tsv}\ntraining: {output_dir: o, scheduled_sampling: {k: 1}}", "schedule is missing"),
     ],
 )

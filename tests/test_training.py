@@ -245,6 +245,8 @@ def write_recipe(tmp_path):
         tiny = {"encoder_hidden_size": 16, "decoder_hidden_size": 32, "encoder_dropout": 0.0, "decoder_dropout": 0.0}
         stock = {"output_dir": str(tmp_path / "run"), "report_to": "none", "disable_tqdm": True, "learning_rate": 0.02}
         stock |= {"tokens_per_batch": 40, "save_strategy": "no", "dataloader_pin_memory": False, "use_cpu": True}
+        # also in processes of their own
+        stock["bf16"] = False
         recipe = {
             "data": {"train": "train.tsv", "validation": "dev.tsv", "test": {"held_out": "test.tsv"}},
             "tokenizer": {"kind": "word"} if tokenizer is None else tokenizer,

@@ -188,7 +188,9 @@ class Recipe:
         file (`str`): The file it was read from.
         data ([`DataSection`]): Its paths are joined with the folder of the file.
         tokenizer (`dict`):
-            Keyword arguments of `hf_rnn_attn.tokenization.train_tokenizer`; empty where `model` is a checkpoint.
+            Keyword arguments of `hf_rnn_attn.tokenization.train_tokenizer`. Where `model` is a checkpoint, only `grow`:
+            whether what its tokenizer reads as `<unk>` becomes tokens. Without it, characters and symbols do; with
+            `true`, words and characters that subwords spell in bytes as well.
         model (`dict` or `str`): Keyword arguments of `RnnAttnConfig`, or the checkpoint folder or Hub id to fine-tune,
             whose tokenizer is used.
         training ([`TrainingSection`]): How the model is trained.
@@ -326,7 +328,9 @@ _SECTIONS = {
         | _parameters(read_pairs, "data")
         | _parameters(encode_pairs, "dataset", "tokenizer"),
     ),
-    "tokenizer": _schema("tokenizer", _parameters(train_tokenizer, "source", "target", *DATA_OPTIONS)),
+    "tokenizer": _schema(
+        "tokenizer", {**_parameters(train_tokenizer, "source", "target", *DATA_OPTIONS), "grow": (bool, False)}
+    ),
     "model": _schema(
         "model",
         {
@@ -588,12 +592,21 @@ def _build_data(raw: dict[str, Any], path: Path) -> DataSection:
 
 
 def _check_tokenizer(raw: dict[str, Any], model: dict | str, has_placeholders: bool, path: Path) -> dict[str, Any]:
-    if isinstance(model, str) and raw:
-        raise ValueError(f"{path}: tokenizer: the checkpoint {model!r} brings its tokenizer; remove this section")
-    if isinstance(model, str) and has_placeholders:
-        raise ValueError(f"{path}: data.placeholders: the checkpoint {model!r} brings its own, if any; remove this key")
+    if isinstance(model, str):
+        others = [name for name in raw if name != "grow"]
+        if others:
+            raise ValueError(
+                f"{path}: tokenizer.{others[0]}: the checkpoint {model!r} brings its tokenizer; leave all but grow out"
+            )
+        if has_placeholders:
+            raise ValueError(
+                f"{path}: data.placeholders: the checkpoint {model!r} brings its own, if any; remove this key"
+            )
+        return raw
+    if "grow" in raw:
+        raise ValueError(f"{path}: tokenizer.grow is for a checkpoint to tune, named by model; leave it out")
     # RnnAttnConfig compares sizes alone, and two vocabularies may be of one size
-    shared = [name for name in ONE_VOCABULARY_OPTIONS if isinstance(model, dict) and model.get(name)]
+    shared = [name for name in ONE_VOCABULARY_OPTIONS if model.get(name)]
     if shared and not raw.get("joint", True):
         raise ValueError(
             f"{path}: model.{shared[0]}: expected one vocabulary for both sides, got separate ones; set "
@@ -680,15 +693,24 @@ def _resolve_paths(value: Any, folder: Path) -> Any:
     return value
 
 
+def uses_cpu(recipe: Recipe) -> bool:
+    """Returns what the recipe says of `use_cpu`, else whether there is no accelerator."""
+    return recipe.training.arguments.get("use_cpu", not torch.accelerator.is_available())
+
+
 def training_arguments(recipe: Recipe) -> Seq2SeqTrainingArguments:
     """Returns the library's arguments of a recipe, after the checks that need them.
+
+    Without an accelerator `use_cpu` is set, which the library asks for with `bf16`.
 
     Raises:
         ValueError: settings that contradict each other or the launch.
     """
     where = f"{recipe.file}: training"
     with _located(where):
-        arguments = Seq2SeqTrainingArguments(**recipe.training.arguments)
+        on_cpu = uses_cpu(recipe)
+        defaults: dict[str, Any] = {"use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu}
+        arguments = Seq2SeqTrainingArguments(**(defaults | recipe.training.arguments))
     with _located(f"{where}.report_to"):
         get_reporting_integration_callbacks(arguments.report_to)
     check_processes(arguments.world_size, "set training.use_cpu: true")

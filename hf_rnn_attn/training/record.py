@@ -42,6 +42,7 @@ LOCK_FILE = "training.lock"
 STREAM_ROWS = 10_000
 # what the weights do not depend on; of data, the pairs are compared and not their names
 FREE = (
+    "chosen",
     "data.train*",
     "data.validation*",
     "data.test*",
@@ -133,17 +134,39 @@ def begin(folder: Path, record: dict[str, Any], start: Path | None):
     for path in [] if start else _earlier_run(folder):
         logger.warning("removed: %s", path)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_record(folder, record)
+
+
+def write_record(folder: Path, record: dict[str, Any]):
+    """Writes `run.json`."""
     write_text(folder / RECORD_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def describe_run(recipe: Recipe, arguments: Seq2SeqTrainingArguments, pairs: dict[str, Any]) -> dict[str, Any]:
-    """Returns what the weights of a run depend on: the recipe, the number of processes and the pairs."""
+def earlier_choice(recipe: Recipe) -> dict[str, Any] | None:
+    """Returns what the run that is gone on from chose where its recipe said nothing; `None` for a run that begins."""
+    arguments = recipe.training.arguments
+    resume = arguments.get("resume_from_checkpoint")
+    if not resume:
+        return None
+    file = Path(arguments["output_dir"] if resume is True else Path(resume).parent) / RECORD_FILE
+    record = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    said = {**arguments, **{name: value for name, value in vars(recipe.training).items() if value is not None}}
+    return {name: record["training"][name] for name in record.get("chosen", []) if name not in said}
+
+
+def describe_run(
+    recipe: Recipe, arguments: Seq2SeqTrainingArguments, pairs: dict[str, Any], chosen: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns what the weights of a run depend on: the recipe, the number of processes and the pairs; and the names of
+    the settings that were chosen by the program.
+    """
     content = recipe.to_dict()
     del content["file"]
     splits = [split for split in ("train", "validation") if split in pairs]
     record = {
         **content,
         "training": content["training"] | content["training"].pop("arguments"),
+        "chosen": sorted(chosen),
         "processes": arguments.world_size,
         "pairs": {split: fingerprint(pairs[split]) for split in splits},
     }

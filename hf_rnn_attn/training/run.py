@@ -42,8 +42,10 @@ from ..tokenization import tokenizer_settings, train_tokenizer
 from ..variation import known_words, mask_pairs, vary_pairs
 from .callbacks import ScheduledSamplingCallback
 from .checkpoints import WEIGHTS_FILE, average_checkpoints, select_checkpoints, write_text
+from .defaults import choose_batch, choose_precision, describe_choice, with_training
+from .growth import grow_model, grow_tokenizer
 from .recipe import Recipe, training_arguments
-from .record import RESULTS_FILE, begin, check_same_run, describe_run, find_start, locked
+from .record import RESULTS_FILE, begin, check_same_run, describe_run, earlier_choice, find_start, locked, write_record
 from .trainer import RnnAttnTrainer, freeze_parameters
 
 
@@ -105,16 +107,19 @@ def train(recipe: Recipe, *, force: bool = False) -> dict[str, Any]:
         ValueError: settings that contradict each other, the data or the run that is resumed; a training that blows up.
         OSError: a checkpoint or the model cannot be written.
     """
+    chosen = earlier_choice(recipe)
+    chosen = choose_precision(recipe) if chosen is None else chosen
+    recipe = with_training(recipe, chosen)
     arguments = training_arguments(recipe)
     with locked(arguments):
-        return _train(recipe, arguments, force)
+        return _train(recipe, arguments, chosen, force)
 
 
-def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> dict[str, Any]:
+def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, chosen: dict[str, Any], force: bool) -> dict[str, Any]:
     set_seed(arguments.seed)
     folder, start = Path(str(arguments.output_dir)), find_start(arguments, force)
     pairs = _read_splits(recipe)
-    record = describe_run(recipe, arguments, pairs)
+    record = describe_run(recipe, arguments, pairs, chosen)
     if start:
         check_same_run(record, start, arguments, force)
     if arguments.process_index == 0:
@@ -126,6 +131,11 @@ def _train(recipe: Recipe, arguments: Seq2SeqTrainingArguments, force: bool) -> 
     encoded = _encode_splits(recipe, _mask_splits(pairs, tokenizer), tokenizer)
     if isinstance(recipe.model, str):
         _warn_of_unknown(recipe.model, tokenizer, encoded["train"])
+    batch = {} if start else choose_batch(recipe, encoded["train"])
+    recipe, chosen = with_training(recipe, batch), chosen | batch
+    if arguments.process_index == 0 and chosen:
+        write_record(folder, {**record, "training": record["training"] | batch, "chosen": sorted(chosen)})
+        logger.warning(describe_choice(recipe, chosen))
     trainer = _build_trainer(recipe, arguments, model, tokenizer, encoded)
     outcome = trainer.train(resume_from_checkpoint=str(start) if start else None)
     if trainer.state.global_step == 0:
@@ -162,14 +172,24 @@ def _read_splits(recipe: Recipe) -> dict[str, Any]:
 def _prepare_tokenizer(
     recipe: Recipe, pairs: Dataset | IterableDataset, arguments: Seq2SeqTrainingArguments, start: Path | None
 ) -> PreTrainedTokenizerBase:
-    """Trains the tokenizer once, on the first process; every process reads what was saved, and a resumed run what its
-    checkpoint holds.
+    """Trains the tokenizer once, or lets that of a checkpoint grow, on the first process; every process reads what was
+    saved, and a resumed run what its checkpoint holds.
     """
-    if start or isinstance(recipe.model, str):
-        return load_tokenizer(start or cast(str, recipe.model))
-    folder = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER
+    if start:
+        return load_tokenizer(start)
+    folder, grow = Path(str(arguments.output_dir)) / TOKENIZER_FOLDER, recipe.tokenizer.get("grow")
+    if isinstance(recipe.model, str):
+        kind = load_config(recipe.model).model_type
+        if grow and kind != RnnAttnConfig.model_type:
+            raise ValueError(
+                f"{recipe.file}: tokenizer.grow: expected a checkpoint of type {RnnAttnConfig.model_type}, got {kind}"
+            )
+        if grow is False or kind != RnnAttnConfig.model_type:
+            return load_tokenizer(recipe.model)
     with arguments.main_process_first(desc="training the tokenizer"):
-        if arguments.process_index == 0:
+        if arguments.process_index == 0 and isinstance(recipe.model, str):
+            grow_tokenizer(load_tokenizer(recipe.model), pairs, folder, every_kind=bool(grow))
+        elif arguments.process_index == 0:
             has_features = "features" in (pairs.column_names or ())
             features = set(chain.from_iterable(_column(pairs, "features"))) if has_features else ()
             kinds = recipe.data.placeholders
@@ -195,10 +215,13 @@ def _column(pairs: Any, name: str) -> Iterator[Any]:
 
 
 def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    grown = []
     if isinstance(recipe.model, str):
         config = load_config(recipe.model)
         _set_dropout(config, recipe.training.dropout)
-        model, _ = load_checkpoint(recipe.model, config=config)
+        model, known = load_checkpoint(recipe.model, config=config)
+        if isinstance(config, RnnAttnConfig):
+            grown = grow_model(model, known, tokenizer)
     else:
         source_side, target_side = sides_of(tokenizer)
         config = RnnAttnConfig(
@@ -211,7 +234,9 @@ def _prepare_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTra
         model = RnnAttnForConditionalGeneration(config)
     _set_generation(model, recipe.generation)
     if recipe.training.freeze:
-        freeze_parameters(model, recipe.training.freeze)
+        frozen = freeze_parameters(model, recipe.training.freeze)
+        for name in [name for name in grown if name in frozen]:
+            logger.warning("%s is frozen: its new tokens keep their first values; see training.freeze", name)
     return model
 
 
