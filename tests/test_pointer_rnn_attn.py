@@ -31,7 +31,7 @@ def names_in_sentences(names, count):
 def test_names_that_training_never_saw_are_copied(pointer_generator, least, most):
     torch.manual_seed(0)
     sizes = {"encoder_embedding_size": 16, "encoder_hidden_size": 16, "encoder_dropout": 0.0}
-    sizes |= {"decoder_embedding_size": 16, "decoder_hidden_size": 32, "decoder_dropout": 0.0}
+    sizes |= {"decoder_embedding_size": 16, "decoder_hidden_size": 32, "decoder_dropout": 0.0, "initializer_range": 0.2}
     model = RnnAttnForConditionalGeneration(
         RnnAttnConfig(vocab_size=VOCABULARY, pointer_generator=pointer_generator, **sizes)
     )
