@@ -270,3 +270,13 @@ def test_the_vocabulary_of_another_model_does_not_grow(tmp_path):
     path = write_recipe(tmp_path, "tuned", NEW, str(other), {"grow": True})
     with pytest.raises(ValueError, match="tokenizer.grow: expected a checkpoint of type rnn_attn, got marian"):
         train(load_recipe(path))
+
+
+def test_what_a_placeholder_stands_for_needs_no_tokens(tmp_path):
+    old = {"source": ["cab 12", "bad 21"], "target": ["dab 12", "cad 21"]}
+    path = write_recipe(tmp_path, "old", old, SIZES, {"kind": "char"})
+    train(load_recipe(path, ["data.placeholders=[number]"]))
+    new = {"source": ["cab 987", "fad 79"], "target": ["dab 987", "cad 79"]}
+    train(load_recipe(write_recipe(tmp_path, "tuned", new, str(tmp_path / "old"), {})))
+    vocab = load_tokenizer(tmp_path / "tuned").get_vocab()
+    assert "f" in vocab and not {"7", "8", "9"} & vocab.keys()

@@ -188,7 +188,10 @@ def _prepare_tokenizer(
             return load_tokenizer(recipe.model)
     with arguments.main_process_first(desc="training the tokenizer"):
         if arguments.process_index == 0 and isinstance(recipe.model, str):
-            grow_tokenizer(load_tokenizer(recipe.model), pairs, folder, every_kind=bool(grow))
+            tokenizer = load_tokenizer(recipe.model)
+            # what a placeholder stands for needs no tokens
+            pairs = _mask_splits({"train": pairs}, tokenizer)["train"]
+            grow_tokenizer(tokenizer, pairs, folder, every_kind=bool(grow))
         elif arguments.process_index == 0:
             has_features = "features" in (pairs.column_names or ())
             features = set(chain.from_iterable(_column(pairs, "features"))) if has_features else ()
