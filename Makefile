@@ -17,7 +17,7 @@ test: $(VENV)/.installed
 
 # the same packages, but for transformers, which lies in a folder of its own and comes first; the site, the course, the
 # browser and the types are those of the pinned packages
-PINNED_ONLY := notebooks site examples browser typing
+PINNED_ONLY := notebooks site examples browser typing cluster server onnx formats inspection_tools
 test-lowest: $(VENV)/lowest/.installed
 	PYTHONPATH=$(VENV)/lowest $(BIN)/python -m pytest $(PARALLEL) $(PINNED_ONLY:%=--ignore tests/test_%.py)
 

@@ -207,7 +207,7 @@ def write_recipe(place, name, processes, kind):
         settings["gradient_accumulation_steps"] = 2 // processes
     # its steps are as exact as the gradients; Adam divides what is left of them when they vanish by itself
     settings |= {"optim": "sgd", "learning_rate": 2.0, "logging_steps": 1, "report_to": "none", "disable_tqdm": True}
-    settings |= {"use_cpu": True, "output_dir": str(place / name)}
+    settings |= {"use_cpu": True, "bf16": False, "output_dir": str(place / name)}
     sizes = {"encoder_hidden_size": 16, "decoder_hidden_size": 16, "encoder_dropout": 0.0, "decoder_dropout": 0.0}
     recipe = {"data": {"train": str(place / "train.tsv"), **data}, "tokenizer": {"kind": "word"}, "model": sizes}
     path = place / f"{name}.yaml"
