@@ -114,6 +114,8 @@ def wait_for_rows(place):
         time.sleep(0.05)
 
 
+# two nodes of a cluster start for it
+@pytest.mark.slow
 def test_a_killed_actor_costs_no_row_and_doubles_none(place, nodes, model, monkeypatch):
     (place / "kill").touch()
     make_slow(monkeypatch, str(place / "kill"))
