@@ -4,10 +4,12 @@
 
 import bz2
 import contextlib
+import errno
 import gzip
 import io
 import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -101,13 +103,13 @@ def open_text(path: str | Path | Member) -> Iterator[io.TextIOWrapper]:
 def _explain(path: str | Path) -> Iterator[None]:
     """Turns what the readers of packed files raise for damaged ones into a DataError."""
     kind = Path(path).suffix.removeprefix(".")
-    damages = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError)
+    damages = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error, OSError)
     try:
         yield
     # RuntimeError: a password is needed; NotImplementedError: an unknown way of packing
     except (*damages, NotImplementedError, RuntimeError) as error:
-        # those of the system have a number
-        if isinstance(error, OSError) and error.errno is not None:
+        # those of the system have a number; a damaged place in an archive is an invalid one
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise DataError(f"{path}: broken {kind} file ({error}); fetch or pack it again") from error
 

@@ -155,6 +155,17 @@ def test_damaged_packed_files_are_named(tmp_path, kind, damage):
         read_pairs(tmp_path / name)
 
 
+def test_an_archive_whose_places_are_damaged_is_refused(tmp_path):
+    write(tmp_path, "x.zip", {"x.tsv": TABLE})
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    # where the central directory begins, which moves the place of each member before the file
+    place = data.index(b"PK\x05\x06") + 16
+    data[place : place + 4] = (10**6).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(DataError, match="broken zip file"):
+        read_pairs(tmp_path / "x.zip")
+
+
 def test_an_archive_with_a_password_is_refused(tmp_path):
     write(tmp_path, "x.zip", {"x.tsv": TABLE})
     data = bytearray((tmp_path / "x.zip").read_bytes())

@@ -5,8 +5,11 @@
 python tests/fuzz/fuzz_data.py -max_total_time=1800 -rss_limit_mb=4096 -timeout=20
 """
 
+import bz2
+import gzip
 import io
 import logging
+import lzma
 import sys
 import tempfile
 import zipfile
@@ -37,11 +40,16 @@ def whole_files() -> dict[str, bytes]:
         for name in ("README", "c.source", "c.target", "x.tsv"):
             file.writestr(name, "a\tb\n")
     memory = f"<tmx><body>{UNIT}</body></tmx>".encode()
-    packed = {f"x.tsv.{kind}": pa.compress(b"a\tb\n", codec, asbytes=True) for kind, codec in CODECS.items()}
+    packed = {f"x.tsv.{kind}": pack(b"a\tb\n") for kind, pack in PACKERS.items()}
     return {"x.parquet": table.getvalue(), "x.zip": archive.getvalue(), "x.tmx": memory, **packed}
 
 
-CODECS = {"zst": "zstd", "bz2": "bz2", "gz": "gzip"}
+PACKERS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.compress(data, "zstd", asbytes=True),
+}
 WHOLE = whole_files()
 
 
