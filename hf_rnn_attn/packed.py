@@ -59,7 +59,7 @@ def list_members(archive: Path) -> list[Member]:
         DataError: if it is no ZIP archive, or is damaged.
     """
     with _explain(archive), zipfile.ZipFile(archive) as file:
-        names = [info.filename for info in file.infolist() if not info.is_dir()]
+        names = file.namelist()
     notes = ("README", "LICENSE", "_", ".")
     return [
         Member(archive, name)

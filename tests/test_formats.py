@@ -131,7 +131,7 @@ REFUSED = [
     ("x.zip.gz", "PK", "train: x.zip.gz", "unknown format '.zip'; pass file_format"),
     ("x.zip", MOSES, "train: x.zip", "expected one table .*got C.de-en.de, C.de-en.en; name the languages with"),
     ("x.zip", {"a.tsv": TABLE, "b.tsv": TABLE}, "train: x.zip", "expected one table .*got a.tsv, b.tsv"),
-    ("x.zip", {"README": "nothing"}, "train: x.zip", "expected one table .*got none"),
+    ("x.zip", {"README": "nothing", "folder/": ""}, "train: x.zip", "expected one table .*got none"),
     ("x.zip", {"c.de": DE, "c.en": "a house\n"}, f"train: x.zip, {LANGUAGES}", "x.zip/c.de has 2 lines, .*c.en has 1"),
     ("x.zip", {"c.de": DE, "c.en": "a house\n\n"}, f"train: x.zip, {LANGUAGES}", "x.zip/c.en, line 2: empty target"),
 ]
