@@ -27,6 +27,10 @@ OPENERS: dict[str, Any] = {
     ".zst": lambda path: pa.input_stream(str(path), compression="zstd"),
 }
 
+# what the readers of damaged files raise
+DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error, OSError)
+# beside those at the opening, where a password is needed, or the way of packing unknown (a NotImplementedError)
+DAMAGES_AT_OPENING = (*DAMAGES, RuntimeError)
 # a packed file that grows beyond both is no text
 MAX_UNPACKED_BYTES = 10**8
 MAX_UNPACKED_RATIO = 100
@@ -58,7 +62,7 @@ def list_members(archive: Path) -> list[Member]:
     Raises:
         DataError: if it is no ZIP archive, or is damaged.
     """
-    with _explain(archive), zipfile.ZipFile(archive) as file:
+    with _explain(archive, DAMAGES_AT_OPENING), zipfile.ZipFile(archive) as file:
         names = file.namelist()
     notes = ("README", "LICENSE", "_", ".")
     return [
@@ -78,16 +82,16 @@ def open_bytes(path: str | Path | Member) -> Iterator[Any]:
     """
     with contextlib.ExitStack() as stack:
         if isinstance(path, Member):
-            stack.enter_context(_explain(path.archive))
+            stack.enter_context(_explain(path.archive, DAMAGES))
             archive = stack.enter_context(zipfile.ZipFile(path.archive))
             packed, opened = archive.getinfo(path.name).compress_size, lambda: archive.open(path.name)
         elif (suffix := Path(path).suffix) in OPENERS:
-            stack.enter_context(_explain(path))
+            stack.enter_context(_explain(path, DAMAGES))
             packed, opened = os.path.getsize(path), lambda: OPENERS[suffix](path)
         else:
             yield stack.enter_context(open(path, "rb"))
             return
-        with opened() as file:
+        with _explain(path.archive if isinstance(path, Member) else path, DAMAGES_AT_OPENING), opened() as file:
             _check_unpacked(path, file, packed)
         yield stack.enter_context(opened())
 
@@ -100,14 +104,12 @@ def open_text(path: str | Path | Member) -> Iterator[io.TextIOWrapper]:
 
 
 @contextlib.contextmanager
-def _explain(path: str | Path) -> Iterator[None]:
+def _explain(path: str | Path, damages: tuple[type[Exception], ...]) -> Iterator[None]:
     """Turns what the readers of packed files raise for damaged ones into a DataError."""
     kind = Path(path).suffix.removeprefix(".")
-    damages = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error, OSError)
     try:
         yield
-    # RuntimeError: a password is needed; NotImplementedError: an unknown way of packing
-    except (*damages, NotImplementedError, RuntimeError) as error:
+    except damages as error:
         # those of the system have a number; a damaged place in an archive is an invalid one
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise

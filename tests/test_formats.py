@@ -198,3 +198,10 @@ def test_reading_a_translation_memory_takes_no_memory_for_its_units(tmp_path):
     write(tmp_path, "x.tmx", f"<tmx><body>{unit * 5_000}</body></tmx>")
     pairs = read_pairs(tmp_path / "x.tmx", source_column="de", target_column="en", streaming=True)
     assert sum(1 for _ in pairs) == 5_000
+
+
+def test_a_fault_of_the_reader_is_no_damage_of_the_file(tmp_path):
+    write(tmp_path, "x.zip", {"x.tsv": TABLE})
+    (member,) = packed.list_members(tmp_path / "x.zip")
+    with pytest.raises(RuntimeError, match="of our own"), packed.open_text(member):
+        raise RuntimeError("of our own")
