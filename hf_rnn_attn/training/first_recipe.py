@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from ..data import HEADER_NAMES, READERS, DataError, read_pairs
 from ..packed import open_text, unpacked_suffix
-from ..tokenization import squeeze
 
 
 ROWS_LOOKED_AT = 10_000
@@ -58,14 +57,12 @@ class Side(NamedTuple):
     Attributes:
         kind: how its tokenizer cuts it: "symbol", "char" or "bpe".
         normalization: the Unicode form with fewer characters that the held-out part alone has.
-        words: words in a text, on average.
         longest: characters of the longest text.
         unseen: rates of held-out texts with a character that the others lack, in NFC and NFD.
     """
 
     kind: str
     normalization: str
-    words: float
     longest: int
     unseen: tuple[float, float]
 
@@ -110,7 +107,7 @@ def look_at(texts: Sequence[str], held_out: Sequence[str]) -> Side:
         kind = "bpe" if mean > SENTENCE_WORDS else "char"
     unseen = (_unseen(texts, held_out, "NFC"), _unseen(texts, held_out, "NFD"))
     normalization = "nfd" if kind == "char" and unseen[1] < unseen[0] else "nfc"
-    return Side(kind, normalization, mean, max(map(len, texts), default=0), unseen)
+    return Side(kind, normalization, max(map(len, texts), default=0), unseen)
 
 
 def _unseen(texts: Sequence[str], held_out: Sequence[str], form: Any) -> float:
@@ -153,12 +150,8 @@ def write_first_recipe(
     source = look_at([_bare(pair) for pair in train], [_bare(pair) for pair in held_out])
     target = look_at([pair["target"] for pair in train], [pair["target"] for pair in held_out])
     if validation is None:
-        numbers = {name: index for index, name in enumerate(("source_column", "target_column", "features_column"), 1)}
-        columns = {
-            name: number
-            for name, number in numbers.items()
-            if name != "features_column" or "features_column" in columns
-        }
+        names = ["source_column", "target_column", *(["features_column"] if "features_column" in columns else [])]
+        columns = {name: number for number, name in enumerate(names, 1)}
         files = {name: file.name for name, file in parts.items()}
         for name, rows in (("train", train), ("validation", held_out)):
             parts[name].write_text("".join(map(_line, rows)), encoding="utf-8")
@@ -198,7 +191,7 @@ def _bare(pair: Mapping[str, Any]) -> str:
 
 def _line(pair: Mapping[str, Any]) -> str:
     tags = ";".join(tag[1:-1] for tag in pair["features"]) if "features" in pair else None
-    return "\t".join(filter(None, (_bare(pair), squeeze(pair["target"]), tags))) + "\n"
+    return "\t".join(filter(None, (_bare(pair), pair["target"], tags))) + "\n"
 
 
 def _settings(source: Side, target: Side, pairs: int, name: str) -> dict[str, str]:
@@ -215,7 +208,7 @@ def _settings(source: Side, target: Side, pairs: int, name: str) -> dict[str, st
         tokenizer["normalization"] = f"nfd     # unseen characters in {_rates(source)} of held-out sources"
     if not joint and target.normalization != source.normalization:
         tokenizer["target_normalization"] = f"{target.normalization}     # the same in {_rates(target)} of targets"
-    width, dropout = (256, 0.3) if is_text else (128, 0.3)
+    width, dropout = 256 if is_text else 128, 0.3
     model = {
         "encoder_embedding_size": width,
         "encoder_hidden_size": "256   # per direction",
